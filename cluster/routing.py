@@ -1,0 +1,39 @@
+"""Which topic a record goes to. Names are `<prefix>.<lane>.<priority>`, `<prefix>.dead`, `<prefix>.results`."""
+
+from __future__ import annotations
+
+LANES = ("cpu-short", "cpu-long", "io-short", "io-long")
+PRIORITIES = ("high", "normal", "low")
+DEFAULT_LANE = "cpu-short"  # where a handler without a declared or learnt lane starts: its clocks are exact there
+DEFAULT_ASYNC_LANE = "io-short"
+
+
+def task_topic(prefix: str, lane: str, priority: str) -> str:
+    if lane not in LANES or priority not in PRIORITIES:
+        raise ValueError(f"no topic for lane {lane!r} and priority {priority!r}")
+    return f"{prefix}.{lane}.{priority}"
+
+
+def lane_topics(prefix: str, lane: str) -> list[str]:
+    return [task_topic(prefix, lane, priority) for priority in PRIORITIES]
+
+
+def task_topics(prefix: str) -> list[str]:
+    return [topic for lane in LANES for topic in lane_topics(prefix, lane)]
+
+
+def dead_topic(prefix: str) -> str:
+    return f"{prefix}.dead"
+
+
+def results_topic(prefix: str) -> str:
+    return f"{prefix}.results"
+
+
+def all_topics(prefix: str) -> list[str]:
+    return [*task_topics(prefix), dead_topic(prefix), results_topic(prefix)]
+
+
+def lane_of(declared: str | None, *, is_async: bool) -> str:
+    """The lane whose topic a handler's tasks are written to: the declared one wins."""
+    return declared or (DEFAULT_ASYNC_LANE if is_async else DEFAULT_LANE)

@@ -1,0 +1,54 @@
+"""The settings of one node: a frozen value, checked once, before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.errors import SettingsError
+
+ACKS = ("1", "all")
+WORKERS_MAX = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """Addresses are "host:port". `peers` names the members of the Raft group (the own address may be among them)."""
+
+    listen: str
+    kafka: str
+    handlers: tuple[str, ...]
+    data_dir: Path
+    api: str
+    name: str
+    peers: tuple[str, ...] = ()
+    prefix: str = "quorate"
+    acks: str = "1"
+    workers: int = 2
+    cluster: str = "quorate"
+
+    def checked(self) -> NodeSettings:
+        """Returns itself, or raises `SettingsError` naming the setting that is wrong."""
+        for name, value in (("--listen", self.listen), ("--api", self.api)):
+            _check_address(name, value)
+        for peer in self.peers:
+            _check_address("--peers", peer)
+        for broker in self.kafka.split(","):
+            _check_address("--kafka", broker)
+        if self.api == self.listen:
+            raise SettingsError(f"--api and --listen are both {self.api}: give them different ports")
+        if self.acks not in ACKS:
+            raise SettingsError(f"--acks is {self.acks!r}: use one of {', '.join(ACKS)}")
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise SettingsError(f"--workers is {self.workers}: use 1 to {WORKERS_MAX}")
+        if not self.handlers:
+            raise SettingsError("--handlers is empty: name at least one module that declares handlers")
+        if not self.prefix or not all(c.isalnum() or c in "._-" for c in self.prefix):
+            raise SettingsError(f"--prefix is {self.prefix!r}: use letters, digits, '.', '_' and '-'")
+        return self
+
+
+def _check_address(setting: str, address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not host or not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(f"{setting} has {address!r}: expected host:port")
