@@ -1,0 +1,417 @@
+"""What an embedder holds: unique keys by block and the executed set, agreed by a majority (shell).
+
+One thread owns the Raft node, the ledger and the calls in flight. Callers put calls into a queue and wait on their own futures,
+each with a deadline. The executed set may be read from any thread: a single call on it is atomic under the GIL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, TypeVar
+
+from consensus.data_directory import take_directory
+from consensus.errors import ConsensusError, NoQuorum, OutcomeUnknown, Refused
+from consensus.group_commit import Call, GroupCommit
+from consensus.ledger.commands import Opcode, decode_runs, encode_runs
+from consensus.ledger.machine import ExecuteAnswer, LedgerMachine
+from consensus.raft.binding import LedgerNode
+
+Answer = TypeVar("Answer")
+STEP_S = 0.02
+EXECUTE_KEYS_MAX = 4096  # one command; a longer call travels as several
+LEASE_CHECK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerConnection:
+    address: str
+    connected: bool
+    round_trip_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerStatistics:
+    node: str
+    leader: str | None
+    is_leader: bool
+    ready: bool
+    term: int
+    commit_index: int
+    last_applied: int
+    log_length: int
+    session: int | None
+    executed_count: int
+    high_water: int
+    state_hash: str
+    peers: tuple[PeerConnection, ...]
+
+
+class KeyService:
+    """`listen` and `peers` are "host:port"; the own address may stand among the peers. Thread-safe."""
+
+    def __init__(
+        self,
+        listen: str,
+        peers: Sequence[str],
+        data_dir: str | Path,
+        *,
+        cluster: str = "quorate",
+        snapshot_every_s: float = 60.0,
+        lease_s: float = 10.0,
+    ) -> None:
+        self._listen, self._others = listen, [peer for peer in peers if peer != listen]
+        self._directory, self._cluster = Path(data_dir), cluster
+        self._snapshot_every_s, self._lease_s = snapshot_every_s, lease_s
+        self._ledger = LedgerMachine()
+        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._group = GroupCommit(secrets.randbits(63))
+        self._node: LedgerNode | None = None
+        self._lock_file: IO[bytes] | None = None
+        self._woken = False
+        self._opening = False
+        self._renew_at = 0.0
+        self._leases_at = 0.0
+        self._leases: dict[int, tuple[int, float]] = {}
+        self._has_session = threading.Event()
+        self._stopping = threading.Event()
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
+
+    def start(self) -> None:
+        """Returns at once, with or without a majority. Raises `PortInUse`, `DataDirectoryError`, `Refused`."""
+        for address in (self._listen, *self._others):
+            _check_loopback(address)
+        self._lock_file = take_directory(self._directory, cluster=self._cluster, node=self._listen)
+        try:
+            self._node = LedgerNode(
+                self._listen,
+                self._others,
+                self._directory,
+                apply=self._apply,
+                dump=self._ledger.dump,
+                load=self._ledger.load,
+                snapshot_every_s=self._snapshot_every_s,
+            )
+        except BaseException:
+            self._lock_file.close()
+            raise
+        self._thread.start()
+
+    def wait_ready(self, timeout_s: float = 30.0) -> None:
+        """Until the ledger has opened a session for this node. Raises `NoQuorum`."""
+        if not self._has_session.wait(timeout_s):
+            if self.failure is not None:
+                raise ConsensusError(f"the ledger of {self._listen} stopped: {self.failure}")
+            raise NoQuorum(
+                f"{self._listen} found no majority of its group within {timeout_s:g} s: start its peers"
+            )
+
+    def stop(self) -> None:
+        """Idempotent; open calls end as unknown or refused."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._wake()
+            self._thread.join(10.0)
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    def __enter__(self) -> KeyService:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def session(self) -> int | None:
+        return self._group.session
+
+    def reserve(self, count: int, *, timeout_s: float = 5.0) -> range:
+        """`count` keys that nobody else ever gets. Raises `Refused`, `OutcomeUnknown` (then some keys may be lost)."""
+        return self.reserve_future(count, timeout_s=timeout_s).result(timeout_s + 1)
+
+    def reserve_future(self, count: int, *, timeout_s: float = 5.0) -> Future[range]:
+        return self._call(
+            lambda session: [Opcode.RESERVE, session, count],
+            lambda first: range(first, first + count),
+            timeout_s=timeout_s,
+            needs_session=True,
+        )
+
+    def execute(
+        self, keys: Sequence[int], *, outcome: str = "done", timeout_s: float = 5.0
+    ) -> list[ExecuteAnswer]:
+        """Marks `keys` executed by majority: final. An answer per key. Safe to repeat after `OutcomeUnknown`."""
+        return self.execute_future(keys, outcome=outcome, timeout_s=timeout_s).result(timeout_s + 1)
+
+    def execute_future(
+        self, keys: Sequence[int], *, outcome: str = "done", timeout_s: float = 5.0
+    ) -> Future[list[ExecuteAnswer]]:
+        parts = [
+            self._execute_part(keys[start : start + EXECUTE_KEYS_MAX], outcome, timeout_s)
+            for start in range(0, len(keys), EXECUTE_KEYS_MAX)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return _joined(parts)
+
+    def barrier(self, *, timeout_s: float = 5.0) -> None:
+        """Afterwards the local replica shows all that was committed before the call."""
+        self.barrier_future(timeout_s=timeout_s).result(timeout_s + 1)
+
+    def barrier_future(self, *, timeout_s: float = 5.0) -> Future[None]:
+        return self._call(lambda _: [Opcode.BARRIER], lambda _: None, timeout_s=timeout_s)
+
+    async def areserve(self, count: int, *, timeout_s: float = 5.0) -> range:
+        return await asyncio.wrap_future(self.reserve_future(count, timeout_s=timeout_s))
+
+    async def aexecute(
+        self, keys: Sequence[int], *, outcome: str = "done", timeout_s: float = 5.0
+    ) -> list[ExecuteAnswer]:
+        return await asyncio.wrap_future(self.execute_future(keys, outcome=outcome, timeout_s=timeout_s))
+
+    async def abarrier(self, *, timeout_s: float = 5.0) -> None:
+        await asyncio.wrap_future(self.barrier_future(timeout_s=timeout_s))
+
+    def is_executed(self, key: int, *, linearizable: bool = False) -> bool:
+        """From the local replica, which may lag; `linearizable` passes a barrier first."""
+        if linearizable:
+            self.barrier()
+        return key in self._ledger.executed
+
+    def executed(self, keys: Sequence[int]) -> list[bool]:
+        executed = self._ledger.executed
+        return [key in executed for key in keys]
+
+    def outcome(self, key: int) -> str | None:
+        if key not in self._ledger.executed:
+            return None
+        return self._ledger.outcomes.get(key, "done")
+
+    def high_water(self) -> int:
+        """Every key below was handed out at some time, as far as the local replica knows."""
+        return self._ledger.next_key
+
+    def broadcast_status(self, status: bytes) -> None:
+        """Sent to every peer about once a second, outside the log."""
+        if self._node is not None:
+            self._node.status = status
+
+    def peer_status(self) -> dict[str, tuple[float, bytes]]:
+        """Peer -> (age in s, its last status)."""
+        now = time.monotonic()
+        known = {} if self._node is None else dict(self._node.peer_status)
+        return {peer: (now - at, status) for peer, (at, status) in known.items()}
+
+    def statistics(self) -> LedgerStatistics:
+        node = self._node
+        if node is None:
+            raise Refused("the key service was not started")
+        return LedgerStatistics(
+            node=self._listen,
+            leader=node.leader(),
+            is_leader=node.is_leader(),
+            ready=self._group.session is not None and node.leader() is not None,
+            term=node.raftCurrentTerm,
+            commit_index=node.raftCommitIndex,
+            last_applied=node.raftLastApplied,
+            log_length=node.log_length(),
+            session=self._group.session,
+            executed_count=len(self._ledger.executed),
+            high_water=self._ledger.next_key,
+            state_hash=self._ledger.hash.hex(),
+            peers=tuple(
+                PeerConnection(
+                    address=peer, connected=node.connected(peer), round_trip_ms=node.round_trips_ms.get(peer)
+                )
+                for peer in self._others
+            ),
+        )
+
+    def _execute_part(
+        self, keys: Sequence[int], outcome: str, timeout_s: float
+    ) -> Future[list[ExecuteAnswer]]:
+        runs = encode_runs(keys)
+
+        def answers(raw: list[Any]) -> list[ExecuteAnswer]:
+            late, already_runs = raw
+            already = {key for run in decode_runs(already_runs) for key in run}
+            new = ExecuteAnswer.LATE if late else ExecuteAnswer.NEW
+            return [ExecuteAnswer.ALREADY if key in already else new for key in keys]
+
+        return self._call(
+            lambda session: [Opcode.EXECUTE, session, outcome, runs],
+            answers,
+            timeout_s=timeout_s,
+            size_bytes=64 + 10 * len(runs),
+        )
+
+    def _call(
+        self,
+        command: Callable[[int], list[Any]],
+        convert: Callable[[Any], Answer],
+        *,
+        timeout_s: float,
+        size_bytes: int = 32,
+        needs_session: bool = False,
+    ) -> Future[Answer]:
+        future: Future[Answer] = Future()
+
+        def end(raw: Any, error: ConsensusError | None) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(convert(raw))
+
+        if self.failure is not None or self._stopping.is_set() or self._node is None:
+            end(None, Refused(f"the key service of {self._listen} is not running"))
+            return future
+        self._calls.put(
+            Call(
+                command=command,
+                end=end,
+                deadline=time.monotonic() + timeout_s,
+                size_bytes=size_bytes,
+                needs_session=needs_session,
+            )
+        )
+        self._wake()
+        return future
+
+    def _wake(self) -> None:
+        if not self._woken and self._node is not None:
+            self._woken = True  # a doubled wake is harmless, a lost one waits STEP_S
+            self._node.wake()
+
+    def _apply(self, command: bytes) -> None:
+        proposer, seq, answers = self._ledger.apply(command)
+        if proposer == self._group.proposer:
+            self._group.answered(seq, answers, time.monotonic())
+
+    def _run(self) -> None:
+        assert self._node is not None
+        try:
+            while not self._stopping.is_set():
+                self._step(self._node)
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self._end_calls()
+            self._node.close()
+
+    def _end_calls(self) -> None:
+        reason = "stopped" if self.failure is None else f"stopped by a fault: {self.failure}"
+        while not self._calls.empty():
+            self._group.add(self._calls.get_nowait())
+        self._group.end_all(OutcomeUnknown(f"the key service of {self._listen} has {reason}"))
+
+    def _step(self, node: LedgerNode) -> None:
+        self._woken = False
+        while not self._calls.empty():
+            self._group.add(self._calls.get_nowait())
+        now = time.monotonic()
+        leader = node.leader()
+        if leader is not None:
+            self._keep_session(now)
+            for command in self._group.propose(now):
+                node.propose(command)
+        self._group.expire(now)
+        if now >= self._leases_at:
+            self._leases_at = now + LEASE_CHECK_EVERY_S
+            self._judge_leases(node, now)
+        node.step(0.0 if not self._calls.empty() else STEP_S)
+        for seq, answers in self._ledger.stored_answers(self._group.proposer).items():
+            if seq in self._group.in_flight:  # answered inside a snapshot that was installed
+                self._group.answered(seq, answers, time.monotonic())
+
+    def _keep_session(self, now: float) -> None:
+        if self._group.session is None:
+            self._has_session.clear()
+            if not self._opening:
+                self._opening = True
+                self._internal([Opcode.OPEN_SESSION, self._listen], self._opened, now)
+        elif now >= self._renew_at:
+            self._renew_at = now + self._lease_s / 4
+            self._internal([Opcode.RENEW, self._group.session], self._renewed, now)
+
+    def _internal(
+        self, command: list[Any], end: Callable[[Any, ConsensusError | None], None], now: float
+    ) -> None:
+        self._group.add(Call(command=lambda _: command, end=end, deadline=now + self._lease_s))
+
+    def _opened(self, number: Any, error: ConsensusError | None) -> None:
+        self._opening = False
+        if error is None:
+            self._group.session = number
+            self._renew_at = 0.0
+            self._has_session.set()
+
+    def _renewed(self, _: Any, error: ConsensusError | None) -> None:
+        if isinstance(error, Refused) and not isinstance(error, NoQuorum):
+            self._group.session = None
+
+    def _judge_leases(self, node: LedgerNode, now: float) -> None:
+        """The leader's own clock ends leases, anew in each leadership; a wall clock never does."""
+        if not node.is_leader():
+            self._leases.clear()
+            return
+        for number, session in self._ledger.sessions.items():
+            renewals, seen_at = self._leases.get(number, (-1, now))
+            if not session.open:
+                self._leases.pop(number, None)
+            elif renewals != session.renewals:
+                self._leases[number] = (session.renewals, now)
+            elif now - seen_at > self._lease_s:
+                self._leases[number] = (renewals, now)
+                self._internal([Opcode.CLOSE_SESSION, number], lambda _answer, _error: None, now)
+
+
+def _check_loopback(address: str) -> None:
+    host = address.rpartition(":")[0]
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise Refused(f"{address} is not on loopback: peers speak without TLS in this version, use 127.0.0.1")
+
+
+def _joined(parts: list[Future[list[ExecuteAnswer]]]) -> Future[list[ExecuteAnswer]]:
+    joined: Future[list[ExecuteAnswer]] = Future()
+    lock = threading.Lock()
+    open_parts = len(parts)
+
+    def part_done(_: Future[list[ExecuteAnswer]]) -> None:
+        nonlocal open_parts
+        with lock:
+            open_parts -= 1
+            if open_parts:
+                return
+        error = next((e for part in parts if (e := part.exception()) is not None), None)
+        if error is not None:
+            joined.set_exception(error)
+        else:
+            joined.set_result([answer for part in parts for answer in part.result()])
+
+    if not parts:
+        joined.set_result([])
+    for part in parts:
+        part.add_done_callback(part_done)
+    return joined
