@@ -4,7 +4,9 @@ from __future__ import annotations
 
 LANES = ("cpu-short", "cpu-long", "io-short", "io-long")
 PRIORITIES = ("high", "normal", "low")
-DEFAULT_LANE = "cpu-short"  # where a handler without a declared or learnt lane starts: its clocks are exact there
+DEFAULT_LANE = (
+    "cpu-short"  # where a handler without a declared or learnt lane starts: its clocks are exact there
+)
 DEFAULT_ASYNC_LANE = "io-short"
 
 

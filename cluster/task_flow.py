@@ -196,7 +196,9 @@ class TaskFlow:
             case Ending.DIED:
                 task.deaths += 1
                 if task.deaths >= DEATHS_MAX:
-                    return [self._dead(event.key, task, f"its worker died {task.deaths} times: {event.error}")]
+                    return [
+                        self._dead(event.key, task, f"its worker died {task.deaths} times: {event.error}")
+                    ]
                 task.attempt += 1
                 return [self._again(event.key, task)]
             case Ending.RETURNED:

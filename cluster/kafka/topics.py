@@ -1,0 +1,58 @@
+"""The topics of a cluster, created on start when missing (shell around the admin client)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from cluster.errors import Unavailable
+
+PARTITIONS = 6
+
+
+def ensure_topics(kafka: str, topics: Sequence[str], *, timeout_s: float = 20.0) -> None:
+    """Creates what is missing; tasks never expire by time. Raises `Unavailable` when the broker does not answer."""
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    try:
+        metadata = admin.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise Unavailable(
+            f"no Kafka broker answers at {kafka} within {timeout_s:g} s: check --kafka and the broker"
+        ) from error
+    missing = [topic for topic in topics if topic not in metadata.topics]
+    if not missing:
+        return
+    replication = min(3, max(1, len(metadata.brokers)))
+    futures = admin.create_topics(
+        [
+            NewTopic(
+                topic,
+                num_partitions=PARTITIONS,
+                replication_factor=replication,
+                config={"retention.ms": "-1", "message.timestamp.type": "CreateTime"},
+            )
+            for topic in missing
+        ],
+        operation_timeout=timeout_s,
+        request_timeout=timeout_s,
+    )
+    for topic, future in futures.items():
+        try:
+            future.result(timeout=timeout_s)
+        except KafkaException as error:
+            if error.args[0].name() == "TOPIC_ALREADY_EXISTS":
+                continue  # another node was faster
+            if _created_on_first_use(admin, topic, timeout_s):
+                continue
+            raise Unavailable(f"topic {topic} cannot be created at {kafka}: {error.args[0].str()}") from error
+
+
+def _created_on_first_use(admin: AdminClient, topic: str, timeout_s: float) -> bool:
+    """librdkafka's in-process broker has no CreateTopics; it makes a topic when its metadata is asked for."""
+    with contextlib.suppress(KafkaException):
+        found = admin.list_topics(topic, timeout=timeout_s).topics.get(topic)
+        return found is not None and found.error is None and len(found.partitions) > 0
+    return False
