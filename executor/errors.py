@@ -1,0 +1,31 @@
+"""Errors of the executor. Each text says what happened, to what, and what to do next."""
+
+from __future__ import annotations
+
+
+class ExecutorError(Exception):
+    """Root of every error raised by this package."""
+
+
+class PayloadError(ExecutorError):
+    """A value cannot be encoded, is too large, or received bytes cannot be decoded."""
+
+
+class HandlerError(ExecutorError):
+    """A handler declaration is wrong, or two handlers share a name."""
+
+
+class HandlerLoadError(HandlerError):
+    """A handler module could not be loaded by a worker process."""
+
+
+class FrameError(ExecutorError):
+    """Bytes between node and worker break the framing; the worker is ended."""
+
+
+class ExecutorFull(ExecutorError):
+    """More tasks were offered than the executor holds at most; ask `room()` first."""
+
+
+class ExecutorStopped(ExecutorError):
+    """The executor is not running: not started yet, or stopped."""

@@ -1,0 +1,1 @@
+"""Declaring, registering and loading handlers."""

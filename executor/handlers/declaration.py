@@ -1,0 +1,66 @@
+"""What a handler says about itself. The node knows handlers only by these values, told by its workers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from executor.errors import HandlerError
+from executor.task import Lane
+
+NAME_CHARS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """One declared handler. `lane` None means: measured. `timeout_s` None means: no limit."""
+
+    name: str
+    lane: Lane | None = None
+    guarantee: str = "at-least-once"
+    timeout_s: float | None = None
+    version: str = "1"
+    is_async: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > NAME_CHARS_MAX:
+            raise HandlerError(f"handler name {self.name!r}: give it 1 to {NAME_CHARS_MAX} characters")
+        if self.guarantee in ("at-most-once", "exactly-once"):
+            raise HandlerError(
+                f"handler {self.name!r}: guarantee {self.guarantee!r} is not available yet; use 'at-least-once'"
+            )
+        if self.guarantee != "at-least-once":
+            raise HandlerError(f"handler {self.name!r}: unknown guarantee {self.guarantee!r}")
+        if self.timeout_s is not None and not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
+            raise HandlerError(f"handler {self.name!r}: timeout_s is {self.timeout_s}; give seconds above 0")
+
+    def to_fields(self) -> list[object]:
+        """As plain values, for the hello of a worker."""
+        lane = None if self.lane is None else self.lane.value
+        return [self.name, lane, self.guarantee, self.timeout_s, self.version, self.is_async]
+
+    @staticmethod
+    def from_fields(fields: list[object]) -> Handler:
+        """From a hello; raises HandlerError when the values make no declaration."""
+        match fields:
+            case [str(name), lane, str(guarantee), timeout_s, str(version), bool(is_async)] if (
+                timeout_s is None or isinstance(timeout_s, int | float)
+            ):
+                return Handler(
+                    name=name,
+                    lane=None if lane is None else parse_lane(name, lane),
+                    guarantee=guarantee,
+                    timeout_s=timeout_s,
+                    version=version,
+                    is_async=is_async,
+                )
+        raise HandlerError(f"a worker declared a handler that makes no sense: {fields!r}")
+
+
+def parse_lane(name: str, lane: object) -> Lane:
+    """The lane of this text; raises HandlerError that lists the lanes."""
+    try:
+        return Lane(lane)
+    except ValueError:
+        lanes = ", ".join(each.value for each in Lane)
+        raise HandlerError(f"handler {name!r}: unknown lane {lane!r}; use one of {lanes}") from None

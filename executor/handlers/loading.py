@@ -1,0 +1,32 @@
+"""Importing handler modules, in a worker process only."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Mapping, Sequence
+
+from executor.errors import HandlerLoadError
+from executor.handlers.registry import Registered, registered
+
+
+def load(modules: Sequence[str]) -> Mapping[str, Registered]:
+    """Imports the modules and returns what they declared.
+
+    Raises HandlerLoadError that names the module and the reason, also when a module ends with SystemExit.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except BaseException as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+            raise HandlerLoadError(
+                f"handler module {module!r} cannot be loaded: {type(error).__name__}: {error}{where}"
+            ) from error
+    found = registered()
+    if not found:
+        raise HandlerLoadError(
+            f"no handler is declared in {', '.join(modules) or 'no module'}; put @handler on a function"
+        )
+    return found

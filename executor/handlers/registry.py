@@ -1,0 +1,91 @@
+"""`@handler`, and the handlers declared so far in this process."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from executor.errors import HandlerError
+from executor.handlers.declaration import Handler, parse_lane
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A declaration with its function; `wants_context`: the function has a parameter named `context`."""
+
+    declaration: Handler
+    function: Callable[..., Any]
+    signature: inspect.Signature
+    wants_context: bool
+
+
+_registered: dict[str, Registered] = {}
+
+
+def registered() -> Mapping[str, Registered]:
+    """Every handler declared in this process, by name."""
+    return _registered
+
+
+@overload
+def handler(function: F, /) -> F: ...
+@overload
+def handler(
+    *,
+    name: str | None = None,
+    lane: str | None = None,
+    guarantee: str = "at-least-once",
+    timeout_s: float | None = None,
+    version: str = "1",
+) -> Callable[[F], F]: ...
+def handler(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    lane: str | None = None,
+    guarantee: str = "at-least-once",
+    timeout_s: float | None = None,
+    version: str = "1",
+) -> F | Callable[[F], F]:
+    """Declares a function or coroutine function as a handler and returns it unchanged.
+
+    Raises HandlerError for a wrong declaration and for a name that another function already has.
+    """
+
+    def declare(target: F) -> F:
+        if not callable(target):
+            raise HandlerError(f"@handler was put on {target!r}, which cannot be called")
+        chosen = name if name is not None else str(getattr(target, "__name__", ""))
+        signature = inspect.signature(target)
+        declaration = Handler(
+            name=chosen,
+            lane=None if lane is None else parse_lane(chosen, lane),
+            guarantee=guarantee,
+            timeout_s=timeout_s,
+            version=version,
+            is_async=inspect.iscoroutinefunction(target),
+        )
+        known = _registered.get(chosen)
+        if known is not None and _place(known.function) != _place(target):
+            raise HandlerError(
+                f"two handlers are named {chosen!r}: {_place(known.function)} and {_place(target)}; "
+                "give one of them another name with @handler(name=...)"
+            )
+        _registered[chosen] = Registered(
+            declaration=declaration,
+            function=target,
+            signature=signature,
+            wants_context="context" in signature.parameters,
+        )
+        return target
+
+    return declare if function is None else declare(function)
+
+
+def _place(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"
