@@ -1,0 +1,49 @@
+# Everything a fresh machine needs: Python 3.11 or newer and this file. `make demo`, `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --timeout 15 --retries 1
+TESTS ?= tests
+NO_NETWORK := { echo "Packages could not be installed: check the network or the package index settings, then run make again."; exit 1; }
+
+.PHONY: demo test test-long check format lock clean
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: set PYTHON="; exit 1; }
+	@echo "== creating $(VENV) and installing the locked packages (first time: a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements.lock || $(NO_NETWORK)
+	@$(PIP) install --no-deps --no-build-isolation -e . || $(NO_NETWORK)
+	@touch $@
+
+demo: $(VENV)/.installed
+	@echo "== demo: three nodes, a broker, the leader killed and started again"
+	@$(BIN)/quorate demo
+
+test: $(VENV)/.installed
+	@echo "== format, lint, types"
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@echo "== tests with a real broker"
+	@$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered $(TESTS)
+
+test-long: $(VENV)/.installed
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.installed
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -m unit $(TESTS)
+
+format: $(VENV)/.installed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.installed
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra broker --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist
