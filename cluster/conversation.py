@@ -1,0 +1,226 @@
+"""What a client says to which node, as generators: they yield `Ask` and `Pause` and are sent the answers.
+
+The blocking and the asyncio client drive the same steps, so that retry, rotation and key blocks exist once and are tested
+without a clock. A node that does not answer is left for the next one; after a full round the steps pause, longer each round,
+until the caller's deadline. Keys are drawn before a task is sent: repeating an unanswered submit is then the same task.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cluster.api import NewTask, NodeView, Submitted, TaskState, TaskStatus
+from cluster.errors import Refused, SettingsError, TaskDead, Unavailable, WaitTimeout
+from cluster.rpc import quorate_pb2 as pb
+from cluster.rpc import wire
+
+ATTEMPT_S = 5.0  # one node's chance to answer; longer than an election, so a healthy node is not left in vain
+VIEW_S = 2.0  # a dead host must not hold up the list of the living
+WAIT_SLICE_S = 5.0  # as in the server
+PAUSE_FIRST_S = 0.05
+PAUSE_MAX_S = 1.0
+RESULT_PAUSE_S = 0.05  # the mark is replicated faster than the result is read back from Kafka
+RESULT_GRACE_S = 5.0
+KEYS_NAMED_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    address: str
+    method: str
+    request: Any
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    pause_s: float
+
+
+Steps = Generator["Ask | Pause", Any, Any]
+
+
+def parse_addresses(text: str) -> tuple[str, ...]:
+    """Text "h:p,h:p" as a tuple. Raises `SettingsError`."""
+    addresses = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not addresses:
+        raise SettingsError("no API address given: expected host:port[,host:port]")
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise SettingsError(f"{address!r} is no API address: expected host:port")
+    return addresses
+
+
+class Conversation:
+    """One client's memory: which node answered last, and the keys drawn but not used. `clock` is monotonic seconds."""
+
+    def __init__(self, addresses: Sequence[str], *, keys_block: int, clock: Callable[[], float]) -> None:
+        self.addresses = tuple(addresses)
+        self._current = 0
+        self._keys_block = keys_block
+        self._keys: deque[int] = deque()
+        self._clock = clock
+
+    def submit(self, tasks: Sequence[NewTask], timeout_s: float) -> Steps:
+        """-> list[Submitted] in the given order; tasks without a key get one first. Answers with code "unavailable"
+        are repeated until the deadline, then left in the list. Raises `Unavailable`, `Refused`."""
+        if len(tasks) > wire.TASKS_MAX:
+            raise Refused(f"{len(tasks)} tasks in one call: submit at most {wire.TASKS_MAX}")
+        deadline = self._clock() + timeout_s
+        keys = yield from self._draw(sum(not task.key for task in tasks), deadline)
+        fresh = iter(keys)
+        keyed = [task if task.key else replace(task, key=next(fresh)) for task in tasks]
+        answers: list[Submitted | None] = [None] * len(keyed)
+        pause_s = PAUSE_FIRST_S
+        open_places = list(range(len(keyed)))
+        while open_places:
+            batch = _fitting(keyed, open_places)
+            request = pb.SubmitRequest(tasks=[wire.task_to_message(keyed[place]) for place in batch])
+            response = yield from self._call("Submit", request, deadline)
+            if len(response.tasks) != len(batch):
+                raise Unavailable(f"{len(response.tasks)} answers came for {len(batch)} tasks: submit again")
+            for place, message in zip(batch, response.tasks, strict=True):
+                answers[place] = wire.submitted_from_message(message)
+            repeat = {
+                place for place, task in zip(batch, response.tasks, strict=True) if task.code == "unavailable"
+            }
+            done = set(batch) - repeat
+            open_places = [place for place in open_places if place not in done]
+            if repeat:
+                if self._clock() + pause_s >= deadline:
+                    break
+                self._rotate()
+                yield Pause(pause_s=pause_s)
+                pause_s = min(pause_s * 2, PAUSE_MAX_S)
+        return [
+            answer
+            or Submitted(key=task.key, error="the deadline passed before it was sent", code="unavailable")
+            for answer, task in zip(answers, keyed, strict=True)
+        ]
+
+    def status(self, keys: Sequence[int], with_result: bool, timeout_s: float) -> Steps:
+        """-> list[TaskStatus]."""
+        deadline = self._clock() + timeout_s
+        statuses: list[TaskStatus] = []
+        for part in _parts(keys):
+            request = pb.StatusRequest(keys=part, with_result=with_result)
+            response = yield from self._call("Status", request, deadline)
+            statuses += [wire.status_from_message(message) for message in response.tasks]
+        return statuses
+
+    def wait(self, keys: Sequence[int], timeout_s: float) -> Steps:
+        """-> None when all are executed. Raises `WaitTimeout`, or `Unavailable` when no node could be asked."""
+        deadline = self._clock() + timeout_s
+        still_open = list(dict.fromkeys(keys))
+        while still_open:
+            part = still_open[: wire.TASKS_MAX]
+            left_s = max(deadline - self._clock(), 0.0)
+            request = pb.WaitRequest(keys=part, timeout_s=min(left_s, WAIT_SLICE_S))
+            # The call may outlive the deadline a little: the node's answer says more than our time-out.
+            response = yield from self._call("Wait", request, deadline + 1.0, attempt_s=WAIT_SLICE_S + 1.0)
+            still_open = list(response.open_keys) + still_open[len(part) :]
+            if still_open and self._clock() >= deadline:
+                named = ", ".join(str(key) for key in still_open[:KEYS_NAMED_MAX])
+                more = ", .." if len(still_open) > KEYS_NAMED_MAX else ""
+                raise WaitTimeout(
+                    f"{len(still_open)} of {len(set(keys))} tasks not executed within {timeout_s:g} s "
+                    f"(keys {named}{more}): they are stored and will run, wait again"
+                )
+
+    def result(self, key: int, timeout_s: float) -> Steps:
+        """-> the encoded value. Raises `TaskDead`, `WaitTimeout`, `Unavailable`."""
+        deadline = self._clock() + timeout_s
+        yield from self.wait([key], timeout_s)
+        grace_end = max(deadline, self._clock() + 1.0)
+        grace_end = min(grace_end, self._clock() + RESULT_GRACE_S)
+        while True:
+            (status,) = yield from self.status([key], True, max(grace_end - self._clock(), 0.5))
+            if status.state is TaskState.DEAD:
+                raise TaskDead(status.error or f"task {key} failed for good; its record is in the dead topic")
+            if status.result is not None:
+                return status.result
+            if self._clock() >= grace_end:
+                raise WaitTimeout(
+                    f"task {key} is executed, but its result is kept by no node: it may have expired"
+                )
+            self._rotate()
+            yield Pause(pause_s=RESULT_PAUSE_S)
+
+    def view(self, address: str) -> Steps:
+        """-> NodeView of this node, or None when it does not answer."""
+        try:
+            message = yield Ask(address=address, method="View", request=pb.ViewRequest(), timeout_s=VIEW_S)
+        except Unavailable:
+            return None
+        return wire.view_from_message(message)
+
+    def nodes(self) -> Steps:
+        """-> list[NodeView] of those that answer."""
+        views: list[NodeView] = []
+        for address in self.addresses:
+            view = yield from self.view(address)
+            if view is not None:
+                views.append(view)
+        return views
+
+    def draw(self, count: int, timeout_s: float) -> Steps:
+        """-> list of `count` fresh keys."""
+        return (yield from self._draw(count, self._clock() + timeout_s))
+
+    def _draw(self, count: int, deadline: float) -> Generator[Ask | Pause, Any, list[int]]:
+        drawn: list[int] = []
+        while len(drawn) < count:
+            try:
+                drawn.append(self._keys.popleft())  # atomic, so that threads never share a key
+            except IndexError:
+                wanted = min(max(count - len(drawn), self._keys_block), wire.TASKS_MAX)
+                response = yield from self._call("Reserve", pb.ReserveRequest(count=wanted), deadline)
+                fresh = range(response.first, response.first + response.count)
+                missing = count - len(drawn)
+                drawn += fresh[:missing]
+                self._keys.extend(fresh[missing:])
+        return drawn
+
+    def _call(self, method: str, request: Any, deadline: float, *, attempt_s: float = ATTEMPT_S) -> Steps:
+        pause_s, failures = PAUSE_FIRST_S, 0
+        while True:
+            address = self.addresses[self._current % len(self.addresses)]
+            left_s = max(deadline - self._clock(), 0.01)
+            try:
+                return (
+                    yield Ask(
+                        address=address, method=method, request=request, timeout_s=min(left_s, attempt_s)
+                    )
+                )
+            except Unavailable as error:
+                last = error
+            self._rotate()
+            failures += 1
+            if self._clock() >= deadline:
+                raise Unavailable(f"no node answered {method} in time; the last said: {last}") from None
+            if failures % len(self.addresses) == 0:
+                yield Pause(pause_s=max(min(pause_s, deadline - self._clock()), 0.0))
+                pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+    def _rotate(self) -> None:
+        self._current = (self._current + 1) % len(self.addresses)
+
+
+def _parts(keys: Sequence[int]) -> list[list[int]]:
+    return [list(keys[start : start + wire.TASKS_MAX]) for start in range(0, len(keys), wire.TASKS_MAX)]
+
+
+def _fitting(tasks: Sequence[NewTask], places: Sequence[int]) -> list[int]:
+    """As many of `places` as one message carries, at least one; a quarter is left for names and frames."""
+    room_bytes = wire.MESSAGE_BYTES_MAX * 3 // 4
+    chosen: list[int] = []
+    for place in places:
+        room_bytes -= len(tasks[place].arguments)
+        if chosen and room_bytes < 0:
+            break
+        chosen.append(place)
+    return chosen

@@ -1,0 +1,1 @@
+"""gRPC between applications and nodes: the only home of `grpc` in `cluster`."""

@@ -1,0 +1,176 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class NewTask(_message.Message):
+    __slots__ = ("key", "handler", "arguments", "priority")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    HANDLER_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    handler: str
+    arguments: bytes
+    priority: str
+    def __init__(self, key: _Optional[int] = ..., handler: _Optional[str] = ..., arguments: _Optional[bytes] = ..., priority: _Optional[str] = ...) -> None: ...
+
+class SubmitRequest(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[NewTask]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[NewTask, _Mapping]]] = ...) -> None: ...
+
+class Submitted(_message.Message):
+    __slots__ = ("key", "code", "error")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    code: str
+    error: str
+    def __init__(self, key: _Optional[int] = ..., code: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class SubmitResponse(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[Submitted]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[Submitted, _Mapping]]] = ...) -> None: ...
+
+class ReserveRequest(_message.Message):
+    __slots__ = ("count",)
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class ReserveResponse(_message.Message):
+    __slots__ = ("first", "count")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    count: int
+    def __init__(self, first: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ("keys", "with_result")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    WITH_RESULT_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    with_result: bool
+    def __init__(self, keys: _Optional[_Iterable[int]] = ..., with_result: _Optional[bool] = ...) -> None: ...
+
+class TaskStatus(_message.Message):
+    __slots__ = ("key", "state", "result", "error", "node")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    state: str
+    result: bytes
+    error: str
+    node: str
+    def __init__(self, key: _Optional[int] = ..., state: _Optional[str] = ..., result: _Optional[bytes] = ..., error: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[TaskStatus]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskStatus, _Mapping]]] = ...) -> None: ...
+
+class WaitRequest(_message.Message):
+    __slots__ = ("keys", "timeout_s")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    timeout_s: float
+    def __init__(self, keys: _Optional[_Iterable[int]] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+
+class WaitResponse(_message.Message):
+    __slots__ = ("open_keys",)
+    OPEN_KEYS_FIELD_NUMBER: _ClassVar[int]
+    open_keys: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, open_keys: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ViewRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LaneView(_message.Message):
+    __slots__ = ("lane", "queued", "running", "slots")
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    lane: str
+    queued: int
+    running: int
+    slots: int
+    def __init__(self, lane: _Optional[str] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ...) -> None: ...
+
+class PeerView(_message.Message):
+    __slots__ = ("name", "peer", "api", "connected", "round_trip_ms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    API_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    ROUND_TRIP_MS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    peer: str
+    api: str
+    connected: bool
+    round_trip_ms: float
+    def __init__(self, name: _Optional[str] = ..., peer: _Optional[str] = ..., api: _Optional[str] = ..., connected: _Optional[bool] = ..., round_trip_ms: _Optional[float] = ...) -> None: ...
+
+class ViewResponse(_message.Message):
+    __slots__ = ("name", "peer", "api", "pid", "version", "ready", "leader", "is_leader", "term", "session", "executed", "high_water", "state_hash", "kafka", "worker_pids", "handlers", "lanes", "peers", "counters")
+    class CountersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    API_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    IS_LEADER_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    EXECUTED_FIELD_NUMBER: _ClassVar[int]
+    HIGH_WATER_FIELD_NUMBER: _ClassVar[int]
+    STATE_HASH_FIELD_NUMBER: _ClassVar[int]
+    KAFKA_FIELD_NUMBER: _ClassVar[int]
+    WORKER_PIDS_FIELD_NUMBER: _ClassVar[int]
+    HANDLERS_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    peer: str
+    api: str
+    pid: int
+    version: str
+    ready: bool
+    leader: str
+    is_leader: bool
+    term: int
+    session: int
+    executed: int
+    high_water: int
+    state_hash: str
+    kafka: str
+    worker_pids: _containers.RepeatedScalarFieldContainer[int]
+    handlers: _containers.RepeatedScalarFieldContainer[str]
+    lanes: _containers.RepeatedCompositeFieldContainer[LaneView]
+    peers: _containers.RepeatedCompositeFieldContainer[PeerView]
+    counters: _containers.ScalarMap[str, int]
+    def __init__(self, name: _Optional[str] = ..., peer: _Optional[str] = ..., api: _Optional[str] = ..., pid: _Optional[int] = ..., version: _Optional[str] = ..., ready: _Optional[bool] = ..., leader: _Optional[str] = ..., is_leader: _Optional[bool] = ..., term: _Optional[int] = ..., session: _Optional[int] = ..., executed: _Optional[int] = ..., high_water: _Optional[int] = ..., state_hash: _Optional[str] = ..., kafka: _Optional[str] = ..., worker_pids: _Optional[_Iterable[int]] = ..., handlers: _Optional[_Iterable[str]] = ..., lanes: _Optional[_Iterable[_Union[LaneView, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerView, _Mapping]]] = ..., counters: _Optional[_Mapping[str, int]] = ...) -> None: ...

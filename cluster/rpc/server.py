@@ -1,0 +1,143 @@
+"""The door of a node: a gRPC server in front of any `NodeApi`.
+
+Every call has a deadline: the caller's, or `CALL_S` when it gave none. Waiting calls hold a thread, so they are cut into
+slices of `WAIT_SLICE_S` (the client asks again) and only `WAITS_MAX` run at a time; a full node answers UNAVAILABLE and the
+client turns to another one. A streaming wait was left out: slices need no state on the node when a client disappears.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sized
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn, TypeVar
+
+import grpc
+
+from cluster.api import NodeApi
+from cluster.errors import Refused, SettingsError, Unavailable
+from cluster.rpc import quorate_pb2 as pb
+from cluster.rpc import quorate_pb2_grpc, wire
+
+CALL_S = 10.0  # when the caller gives no deadline
+CALL_MAX_S = 60.0  # a node works no longer for one call, whatever the caller says
+WAIT_SLICE_S = 5.0  # long enough to be cheap, short enough that stopping a node is not held up
+THREADS = 32
+WAITS_MAX = 20  # the other threads stay free for submits
+ANSWER_MARGIN_S = 0.05  # the answer must be on the wire before the caller's deadline
+
+OPTIONS = [
+    ("grpc.so_reuseport", 0),  # two nodes on one port must fail, not share it
+    ("grpc.max_receive_message_length", wire.MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", wire.MESSAGE_BYTES_MAX),
+]
+
+Answer = TypeVar("Answer")
+_log = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """Serves `api` at `address` ("host:port") from `start` to `stop`. Stopping twice is harmless."""
+
+    def __init__(self, api: NodeApi, address: str) -> None:
+        self._address = address
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="quorate-api")
+        self._server = grpc.server(self._threads, options=OPTIONS)
+        servicer = _Servicer(api)
+        quorate_pb2_grpc.add_QuorateServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]
+
+    def start(self) -> None:
+        """Raises `SettingsError` when the address cannot be bound, mostly because the port is in use."""
+        try:
+            port = self._server.add_insecure_port(self._address)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            self._threads.shutdown(wait=False)
+            raise SettingsError(
+                f"--api {self._address} cannot be bound: the port is in use or the host is not this machine's; "
+                "give another --api"
+            )
+        self._server.start()
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Refuses new calls at once; running ones may end within `grace_s`."""
+        self._server.stop(grace_s).wait(grace_s + 1.0)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Servicer(quorate_pb2_grpc.QuorateServicer):
+    def __init__(self, api: NodeApi) -> None:
+        self._api = api
+        self._waits = threading.BoundedSemaphore(WAITS_MAX)
+
+    def Submit(self, request: pb.SubmitRequest, context: grpc.ServicerContext) -> pb.SubmitResponse:
+        _check_count(request.tasks, context)
+        tasks = [wire.task_from_message(message) for message in request.tasks]
+        answers = _answer(context, lambda: self._api.submit(tasks, timeout_s=_left_s(context)))
+        return pb.SubmitResponse(tasks=[wire.submitted_to_message(answer) for answer in answers])
+
+    def Reserve(self, request: pb.ReserveRequest, context: grpc.ServicerContext) -> pb.ReserveResponse:
+        if not 1 <= request.count <= wire.TASKS_MAX:
+            _refuse(context, f"{request.count} keys asked for: reserve 1 to {wire.TASKS_MAX} a call")
+        keys = _answer(context, lambda: self._api.reserve(request.count, timeout_s=_left_s(context)))
+        return pb.ReserveResponse(first=keys.start, count=len(keys))
+
+    def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
+        _check_count(request.keys, context)
+        keys = list(request.keys)
+        statuses = _answer(
+            context,
+            lambda: self._api.status(keys, with_result=request.with_result, timeout_s=_left_s(context)),
+        )
+        return pb.StatusResponse(tasks=[wire.status_to_message(status) for status in statuses])
+
+    def Wait(self, request: pb.WaitRequest, context: grpc.ServicerContext) -> pb.WaitResponse:
+        _check_count(request.keys, context)
+        timeout_s = max(0.0, min(request.timeout_s, WAIT_SLICE_S, _left_s(context)))
+        if not self._waits.acquire(blocking=False):
+            context.abort(
+                grpc.StatusCode.UNAVAILABLE, f"{WAITS_MAX} callers wait at this node already: ask another one"
+            )
+        try:
+            keys = list(request.keys)
+            still_open = _answer(context, lambda: self._api.wait(keys, timeout_s=timeout_s))
+        finally:
+            self._waits.release()
+        return pb.WaitResponse(open_keys=still_open)
+
+    def View(self, request: pb.ViewRequest, context: grpc.ServicerContext) -> pb.ViewResponse:
+        return _answer(context, lambda: wire.view_to_message(self._api.view()))
+
+
+def _left_s(context: grpc.ServicerContext) -> float:
+    left_s: float | None = context.time_remaining()
+    if left_s is None:
+        return CALL_S
+    return min(max(left_s - ANSWER_MARGIN_S, 0.001), CALL_MAX_S)
+
+
+def _check_count(items: Sized, context: grpc.ServicerContext) -> None:
+    if not 1 <= len(items) <= wire.TASKS_MAX:
+        _refuse(context, f"{len(items)} tasks in one call: send 1 to {wire.TASKS_MAX}")
+
+
+def _refuse(context: grpc.ServicerContext, sentence: str) -> NoReturn:
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, sentence)
+    raise AssertionError("abort raises")
+
+
+def _answer(context: grpc.ServicerContext, work: Callable[[], Answer]) -> Answer:
+    """Turns our errors into gRPC codes. Anything else is our bug: logged with its trace, and INTERNAL to the caller."""
+    try:
+        return work()
+    except Unavailable as error:
+        code, sentence = grpc.StatusCode.UNAVAILABLE, str(error)
+    except Refused as error:
+        code, sentence = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+    except Exception as error:
+        _log.exception("api_call_failed")
+        code, sentence = grpc.StatusCode.INTERNAL, f"the node failed: {type(error).__name__}: {error}"
+    context.abort(code, sentence)
+    raise AssertionError("abort raises")

@@ -1,0 +1,120 @@
+"""The values of `cluster.api` as protobuf messages and back. Nothing is decided here."""
+
+from __future__ import annotations
+
+from cluster.api import LaneView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
+from cluster.rpc import quorate_pb2 as pb
+
+MESSAGE_BYTES_MAX = (
+    16 * 1024 * 1024
+)  # a batch of submits; a single payload is limited to 900 kB by the executor
+TASKS_MAX = 1000  # tasks or keys in one call: bounds the time a node's thread is busy with one caller
+
+
+def task_to_message(task: NewTask) -> pb.NewTask:
+    return pb.NewTask(key=task.key, handler=task.handler, arguments=task.arguments, priority=task.priority)
+
+
+def task_from_message(message: pb.NewTask) -> NewTask:
+    return NewTask(
+        handler=message.handler,
+        arguments=message.arguments,
+        key=message.key,
+        priority=message.priority or "normal",
+    )
+
+
+def submitted_to_message(value: Submitted) -> pb.Submitted:
+    return pb.Submitted(key=value.key, code=value.code, error=value.error or "")
+
+
+def submitted_from_message(message: pb.Submitted) -> Submitted:
+    return Submitted(key=message.key, error=message.error or None, code=message.code)
+
+
+def status_to_message(value: TaskStatus) -> pb.TaskStatus:
+    return pb.TaskStatus(
+        key=value.key, state=value.state.value, result=value.result, error=value.error, node=value.node
+    )
+
+
+def status_from_message(message: pb.TaskStatus) -> TaskStatus:
+    return TaskStatus(
+        key=message.key,
+        state=TaskState(message.state),
+        result=message.result if message.HasField("result") else None,
+        error=message.error if message.HasField("error") else None,
+        node=message.node if message.HasField("node") else None,
+    )
+
+
+def view_to_message(view: NodeView) -> pb.ViewResponse:
+    return pb.ViewResponse(
+        name=view.name,
+        peer=view.peer,
+        api=view.api,
+        pid=view.pid,
+        version=view.version,
+        ready=view.ready,
+        leader=view.leader,
+        is_leader=view.is_leader,
+        term=view.term,
+        session=view.session,
+        executed=view.executed,
+        high_water=view.high_water,
+        state_hash=view.state_hash,
+        kafka=view.kafka,
+        worker_pids=view.worker_pids,
+        handlers=view.handlers,
+        lanes=[
+            pb.LaneView(lane=lane.lane, queued=lane.queued, running=lane.running, slots=lane.slots)
+            for lane in view.lanes
+        ],
+        peers=[
+            pb.PeerView(
+                name=peer.name,
+                peer=peer.peer,
+                api=peer.api,
+                connected=peer.connected,
+                round_trip_ms=peer.round_trip_ms,
+            )
+            for peer in view.peers
+        ],
+        counters=view.counters,
+    )
+
+
+def view_from_message(message: pb.ViewResponse) -> NodeView:
+    return NodeView(
+        name=message.name,
+        peer=message.peer,
+        api=message.api,
+        pid=message.pid,
+        version=message.version,
+        ready=message.ready,
+        leader=message.leader if message.HasField("leader") else None,
+        is_leader=message.is_leader,
+        term=message.term,
+        session=message.session if message.HasField("session") else None,
+        executed=message.executed,
+        high_water=message.high_water,
+        state_hash=message.state_hash,
+        kafka=message.kafka,
+        worker_pids=tuple(message.worker_pids),
+        handlers=tuple(message.handlers),
+        lanes=tuple(
+            LaneView(lane=lane.lane, queued=lane.queued, running=lane.running, slots=lane.slots)
+            for lane in message.lanes
+        ),
+        peers=tuple(
+            PeerView(
+                name=peer.name,
+                peer=peer.peer,
+                api=peer.api,
+                connected=peer.connected,
+                round_trip_ms=peer.round_trip_ms if peer.HasField("round_trip_ms") else None,
+            )
+            for peer in message.peers
+        ),
+        counters=dict(message.counters),
+    )
