@@ -17,10 +17,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -29,7 +30,7 @@ from cluster.audit import Verdict, judge
 from cluster.client import Client
 from cluster.errors import QuorateError, Unavailable
 from cluster.kafka.confluent import MockBroker, read_record_keys
-from cluster.kafka.dev_broker import BrokerError
+from cluster.kafka.dev_broker import BrokerError, DevBroker
 from cluster.local_cluster import LocalCluster
 from cluster.routing import task_topics
 
@@ -43,6 +44,7 @@ READ_WITHIN_S = 30.0
 PROGRESS_EVERY_S = 0.2
 VIEW_EVERY_S = 0.05
 LEADER_WITHIN_S = 20.0
+DEAD_SHOWN_MAX = 3
 APACHE_KAFKA = "Apache Kafka"
 MOCK_BROKER = "librdkafka's in-process broker"
 
@@ -128,7 +130,7 @@ def demo(
         else:
             Console().print(_table(report))
     except (QuorateError, BrokerError, OSError, sqlite3.Error) as error:
-        notes.print(f"[red]The demo could not finish:[/red] {error}", soft_wrap=True)
+        notes.print(f"[red]The demo could not finish:[/red] {escape(str(error))}", soft_wrap=True)
     if directory is None and is_good:
         shutil.rmtree(place, ignore_errors=True)
     elif not is_good:
@@ -150,57 +152,48 @@ def _run(place: Path, nodes: int, notes: Console) -> Report:
         raise Unavailable(f"{database} is from an earlier demo: name an empty --directory")
     open_effects(database).close()
     files = standard_library()
-    notes.print(f"Starting a Kafka broker and {nodes} nodes in {place} ...", soft_wrap=True)
-    cluster, described, mock = _start(place, nodes, notes)
-    try:
-        addresses = {node["name"]: node["api"] for node in described["nodes"]}
+    with contextlib.ExitStack() as ended:  # whatever happens: nodes first, then the broker
+        broker: DevBroker | MockBroker = DevBroker(place / "broker")
+        ended.callback(lambda: broker.stop())
+        try:
+            notes.print(f"Starting {APACHE_KAFKA} in {place} ...", soft_wrap=True)
+            kafka = broker.start()
+        except BrokerError as error:
+            notes.print(
+                f"[bold yellow]NOTICE: {APACHE_KAFKA} cannot be started: {escape(str(error))}[/bold yellow]\n"
+                f"The demo goes on with {MOCK_BROKER}: it speaks the protocol, but keeps nothing on disk.",
+                soft_wrap=True,
+            )
+            broker.stop()
+            broker = MockBroker()
+            kafka = broker.start()
+        notes.print(f"Starting {nodes} nodes ...")
+        cluster = LocalCluster(place, nodes, HANDLERS, kafka=kafka, prefix=PREFIX)
+        ended.callback(cluster.down)
+        addresses = {node["name"]: node["api"] for node in cluster.up()["nodes"]}
         with Client(",".join(addresses.values())) as client:
             started = time.monotonic()
             keys, without_leader_s = _work(cluster, client, addresses, files, database, notes)
             elapsed_s = time.monotonic() - started
-            submitted = read_record_keys(described["kafka"], task_topics(PREFIX), timeout_s=READ_WITHIN_S)
+            submitted = read_record_keys(kafka, task_topics(PREFIX), timeout_s=READ_WITHIN_S)
             statuses = client.statuses(sorted(set(submitted) | set(keys)))
         executed = [status.key for status in statuses if status.state in (TaskState.DONE, TaskState.DEAD)]
-        dead = [status.key for status in statuses if status.state is TaskState.DEAD]
-        for status in [status for status in statuses if status.state is TaskState.DEAD][:3]:
-            notes.print(f"[red]dead task {status.key}:[/red] {status.error}", soft_wrap=True, markup=True)
-        verdict = judge(submitted=submitted, executed=executed, effects=_effects(database), dead=dead)
+        dead = [status for status in statuses if status.state is TaskState.DEAD]
+        for status in dead[:DEAD_SHOWN_MAX]:
+            notes.print(f"[red]Task {status.key} is dead:[/red] {escape(status.error or '')}", soft_wrap=True)
         return Report(
             files=len(files),
-            verdict=verdict,
+            verdict=judge(
+                submitted=submitted,
+                executed=executed,
+                effects=_effects(database),
+                dead=[status.key for status in dead],
+            ),
             dead=len(dead),
             seconds_without_leader=round(without_leader_s, 3),
             elapsed_s=round(elapsed_s, 3),
-            broker=MOCK_BROKER if mock else APACHE_KAFKA,
+            broker=APACHE_KAFKA if isinstance(broker, DevBroker) else MOCK_BROKER,
         )
-    finally:
-        cluster.down()
-        if mock:
-            mock.stop()
-
-
-def _start(place: Path, nodes: int, notes: Console) -> tuple[LocalCluster, dict[str, Any], MockBroker | None]:
-    cluster = LocalCluster(place, nodes=nodes, handlers=HANDLERS)
-    try:
-        return cluster, cluster.up(), None
-    except BrokerError as error:
-        notes.print(
-            f"[bold yellow]NOTICE: no Apache Kafka on this machine ({error}).[/bold yellow]\n"
-            f"The demo goes on with {MOCK_BROKER}: it speaks Kafka's protocol, but keeps nothing on disk.",
-            soft_wrap=True,
-        )
-        cluster.down()
-    except BaseException:
-        cluster.down()
-        raise
-    mock = MockBroker()
-    cluster = LocalCluster(place, nodes=nodes, handlers=HANDLERS, kafka=mock.start())
-    try:
-        return cluster, cluster.up(), mock
-    except BaseException:
-        cluster.down()
-        mock.stop()
-        raise
 
 
 def _work(
