@@ -4,8 +4,8 @@
         handle = client.submit("send_mail", to="a@b.example")
         print(handle.key, handle.result(timeout_s=60))
 
-Any node will do; the client finds a living one by itself. Times are seconds. Raises `Unavailable` (try later), `Refused` (the
-request is wrong), `WaitTimeout`, `TaskDead`.
+Any node will do; the client finds a living one by itself. Times are seconds. Raises `Unavailable` (try
+later), `Refused` (the request is wrong), `WaitTimeout`, `TaskDead`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from executor import PayloadError, decode_value, encode_arguments
-
 from cluster.api import NewTask, NodeView, Submitted, TaskStatus
 from cluster.conversation import Ask, Conversation, Steps, parse_addresses
 from cluster.errors import QuorateError, Refused, Unavailable
 from cluster.rpc.channel import AsyncChannels, Channels
+from executor import PayloadError, decode_value, encode_arguments
 
 TIMEOUT_S = 30.0
 KEYS_BLOCK = 64  # one trip through Raft for so many single submits; what is left at the end is never used
@@ -30,15 +29,12 @@ Arguments = Sequence[Any] | Mapping[str, Any]
 
 
 def new_task(handler: str, arguments: Arguments) -> NewTask:
-    """A sequence becomes positional arguments, a mapping keyword arguments. Raises `Refused` when they cannot be carried."""
-    try:
-        if isinstance(arguments, Mapping):
-            encoded = encode_arguments((), dict(arguments))
-        else:
-            encoded = encode_arguments(tuple(arguments), {})
-    except PayloadError as error:
-        raise Refused(f"arguments of {handler!r}: {error}") from error
-    return NewTask(handler=handler, arguments=encoded)
+    """A sequence becomes positional arguments, a mapping keyword arguments. Raises `Refused` when they cannot
+    be carried.
+    """
+    if isinstance(arguments, Mapping):
+        return _call_task(handler, (), dict(arguments))
+    return _call_task(handler, tuple(arguments), {})
 
 
 def _call_task(handler: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewTask:
@@ -71,7 +67,9 @@ class TaskHandle:
 
 
 class Client:
-    """Blocking and thread-safe. `addresses` is "host:port,host:port"; `timeout_s` bounds every call that names none."""
+    """Blocking and thread-safe. `addresses` is "host:port,host:port"; `timeout_s` bounds every call that
+    names none.
+    """
 
     def __init__(self, addresses: str, *, timeout_s: float = TIMEOUT_S, keys_block: int = KEYS_BLOCK) -> None:
         parsed = parse_addresses(addresses)
@@ -173,7 +171,9 @@ class AsyncTaskHandle:
 
 
 class AsyncClient:
-    """The twin of `Client` for one asyncio loop; cancelling a call is safe, a cancelled submit may still be stored."""
+    """The twin of `Client` for one asyncio loop; cancelling a call is safe, a cancelled submit may still be
+    stored.
+    """
 
     def __init__(self, addresses: str, *, timeout_s: float = TIMEOUT_S, keys_block: int = KEYS_BLOCK) -> None:
         parsed = parse_addresses(addresses)

@@ -1,8 +1,9 @@
 """What a client says to which node, as generators: they yield `Ask` and `Pause` and are sent the answers.
 
-The blocking and the asyncio client drive the same steps, so that retry, rotation and key blocks exist once and are tested
-without a clock. A node that does not answer is left for the next one; after a full round the steps pause, longer each round,
-until the caller's deadline. Keys are drawn before a task is sent: repeating an unanswered submit is then the same task.
+The blocking and the asyncio client drive the same steps, so that retry, rotation and key blocks exist
+once and are tested without a clock. A node that does not answer is left for the next one; after a full
+round the steps pause, longer each round, until the caller's deadline. Keys are drawn before a task is
+sent: repeating an unanswered submit is then the same task.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def parse_addresses(text: str) -> tuple[str, ...]:
 
 
 class Conversation:
-    """One client's memory: which node answered last, and the keys drawn but not used. `clock` is monotonic seconds."""
+    """One client's memory: which node answered last, and the keys drawn but not used. `clock` is monotonic
+    seconds.
+    """
 
     def __init__(self, addresses: Sequence[str], *, keys_block: int, clock: Callable[[], float]) -> None:
         self.addresses = tuple(addresses)
@@ -66,8 +69,10 @@ class Conversation:
         self._clock = clock
 
     def submit(self, tasks: Sequence[NewTask], timeout_s: float) -> Steps:
-        """-> list[Submitted] in the given order; tasks without a key get one first. Answers with code "unavailable"
-        are repeated until the deadline, then left in the list. Raises `Unavailable`, `Refused`."""
+        """-> list[Submitted] in the given order; tasks without a key get one first. Answers with code
+        "unavailable" are repeated until the deadline, then left in the list. Raises `Unavailable`,
+        `Refused`.
+        """
         if len(tasks) > wire.TASKS_MAX:
             raise Refused(f"{len(tasks)} tasks in one call: submit at most {wire.TASKS_MAX}")
         deadline = self._clock() + timeout_s

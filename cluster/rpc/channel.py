@@ -1,7 +1,8 @@
 """The client's side of gRPC: one lazily opened channel per address, for threads and for asyncio.
 
-`call` raises `Unavailable` (no answer, or the node says so: ask elsewhere) or `Refused` (the request is wrong). A call that
-ended in `Unavailable` may have been carried out: whoever repeats a submit does so under the same keys.
+`call` raises `Unavailable` (no answer, or the node says so: ask elsewhere) or `Refused` (the request is
+wrong). A call that ended in `Unavailable` may have been carried out: whoever repeats a submit does so
+under the same keys.
 """
 
 from __future__ import annotations

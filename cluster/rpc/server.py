@@ -1,8 +1,9 @@
 """The door of a node: a gRPC server in front of any `NodeApi`.
 
-Every call has a deadline: the caller's, or `CALL_S` when it gave none. Waiting calls hold a thread, so they are cut into
-slices of `WAIT_SLICE_S` (the client asks again) and only `WAITS_MAX` run at a time; a full node answers UNAVAILABLE and the
-client turns to another one. A streaming wait was left out: slices need no state on the node when a client disappears.
+Every call has a deadline: the caller's, or `CALL_S` when it gave none. Waiting calls hold a thread, so
+they are cut into slices of `WAIT_SLICE_S` (the client asks again) and only `WAITS_MAX` run at a time; a
+full node answers UNAVAILABLE and the client turns to another one. A streaming wait was left out: slices
+need no state on the node when a client disappears.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ def _refuse(context: grpc.ServicerContext, sentence: str) -> NoReturn:
 
 
 def _answer(context: grpc.ServicerContext, work: Callable[[], Answer]) -> Answer:
-    """Turns our errors into gRPC codes. Anything else is our bug: logged with its trace, and INTERNAL to the caller."""
+    """Turns our errors into gRPC codes. Anything else is our bug: logged with its trace, and INTERNAL to the
+    caller.
+    """
     try:
         return work()
     except Unavailable as error:

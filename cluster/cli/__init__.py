@@ -1,0 +1,1 @@
+"""The `quorate` command: one file a command, collected in main.py."""

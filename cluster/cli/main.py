@@ -1,0 +1,28 @@
+"""`quorate`: collects the commands. Also runs as `python -m cluster.cli.main`."""
+
+from __future__ import annotations
+
+import typer
+
+from cluster.cli.demo import demo
+from cluster.cli.down import down
+from cluster.cli.node import node
+from cluster.cli.nodes import nodes
+from cluster.cli.result import result
+from cluster.cli.status import status
+from cluster.cli.submit import submit
+from cluster.cli.up import up
+from cluster.cli.wait import wait
+
+app = typer.Typer(
+    name="quorate",
+    help="Distributed tasks: Raft decides what has run, Kafka keeps the tasks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (node, up, down, submit, status, wait, result, nodes, demo):
+    app.command(command.__name__)(command)
+
+if __name__ == "__main__":
+    app()

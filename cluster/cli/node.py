@@ -1,0 +1,108 @@
+"""`quorate node`: one member of the cluster, in the foreground, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from cluster.cli.outcome import EXIT_FAILED, JsonOption, ending, one_sentence, print_json
+from cluster.errors import QuorateError, SettingsError
+from cluster.settings import NodeSettings
+
+LOOK_S = 0.2  # how soon a failed node is noticed; a signal is noticed at once
+GRACE_S = 10.0
+
+
+def node(
+    listen: Annotated[str, typer.Option(help="H:P of this member for the Raft group.")],
+    kafka: Annotated[str, typer.Option(help="H:P[,H:P] of the Kafka brokers.")],
+    handlers: Annotated[str, typer.Option(help="Modules that declare handlers: M[,M].")],
+    data_dir: Annotated[Path, typer.Option(help="Journal and snapshots of this member.")],
+    peers: Annotated[str, typer.Option(help="H:P,H:P of the members; empty: a group of one.")] = "",
+    api: Annotated[
+        str | None, typer.Option(help="H:P for applications; default: the port after --listen.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="First part of the topics' names.")] = "quorate",
+    name: Annotated[str | None, typer.Option(help="For people; default: --listen.")] = None,
+    acks: Annotated[str, typer.Option(help="When a submit counts as stored: 1 or all.")] = "1",
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    json_output: JsonOption = False,
+) -> None:
+    """Run one node until SIGTERM."""
+    with one_sentence():
+        settings = NodeSettings(
+            listen=listen,
+            kafka=kafka,
+            handlers=_listed(handlers),
+            data_dir=data_dir,
+            api=api or _next_port(listen),
+            name=name or listen.replace(":", "-"),
+            peers=_listed(peers),
+            prefix=prefix,
+            acks=acks,
+            workers=workers,
+        ).checked()
+        _run(settings, json_output=json_output)
+
+
+def _run(settings: NodeSettings, *, json_output: bool) -> None:
+    from cluster.node import (
+        Node,
+    )  # here: the other commands start faster without Kafka's and Raft's libraries
+    from cluster.rpc.server import ApiServer
+    from consensus import ConsensusError
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    running = Node(settings)
+    server = ApiServer(running, settings.api)
+    try:
+        running.start()
+        server.start()
+        ready = {"name": settings.name, "pid": os.getpid(), "peer": settings.listen, "api": settings.api}
+        if json_output:
+            print_json(ready)
+        else:
+            typer.echo(
+                f"node {settings.name} serves {settings.api}, member {settings.listen}, pid {os.getpid()}"
+            )
+        while not stop.wait(LOOK_S) and not running.failed.is_set():
+            pass
+    except ConsensusError as error:
+        raise ending(str(error), EXIT_FAILED) from None
+    except QuorateError:
+        raise
+    except (
+        Exception
+    ) as error:  # a handler module, the broker, the disk: said in one sentence, traced in the log
+        logging.getLogger(__name__).debug("node_did_not_start", exc_info=True)
+        raise ending(f"node {settings.name} did not start: {error}", EXIT_FAILED) from None
+    finally:
+        server.stop(1.0)
+        running.stop(GRACE_S)
+    if running.failed.is_set():
+        raise ending(f"node {settings.name} failed: {running.failure}", EXIT_FAILED)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _next_port(listen: str) -> str:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise SettingsError(f"--listen has {listen!r}: expected host:port")
+    return f"{host}:{int(port) + 1}"

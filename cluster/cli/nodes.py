@@ -1,0 +1,42 @@
+"""`quorate nodes`: state, leader, round trips and lanes, as each living node sees them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.api import NodeView
+from cluster.cli.outcome import ApiOption, DirOption, JsonOption, client_for, one_sentence, print_json
+from cluster.errors import Unavailable
+
+
+def nodes(api: ApiOption = None, directory: DirOption = None, json_output: JsonOption = False) -> None:
+    """List the nodes that answer."""
+    with one_sentence(), client_for(api, directory) as client:
+        views = client.nodes()
+        if not views:
+            raise Unavailable("no node answers: check the addresses, or start them with `quorate up`")
+    if json_output:
+        print_json([asdict(view) for view in views])
+        return
+    table = Table("node", "api", "state", "leader", "term", "executed", "lanes", "round trips")
+    for view in views:
+        table.add_row(*_row(view))
+    Console().print(table)
+
+
+def _row(view: NodeView) -> list[str]:
+    lanes = ", ".join(f"{lane.lane} {lane.running}/{lane.slots}+{lane.queued}" for lane in view.lanes)
+    trips = ", ".join(
+        f"{peer.name} {'cut off' if not peer.connected else _milliseconds(peer.round_trip_ms)}"
+        for peer in view.peers
+    )
+    state = "ready" if view.ready else "not ready"
+    leader = "itself" if view.is_leader else view.leader or "none"
+    return [view.name, view.api, state, leader, str(view.term), str(view.executed), lanes, trips]
+
+
+def _milliseconds(round_trip_ms: float | None) -> str:
+    return "connected" if round_trip_ms is None else f"{round_trip_ms:.1f} ms"

@@ -1,0 +1,75 @@
+"""How a command ends and how it speaks: one sentence on stderr, one exit code per reaction.
+
+1: it ran and failed (a dead task, a failed node). 2: the request is wrong. 3: not now, try again later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cluster.client import KEYS_BLOCK, Client
+from cluster.errors import QuorateError, Refused, SettingsError, Unavailable, WaitTimeout
+from cluster.local_cluster import api_addresses
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_UNAVAILABLE = 3
+
+ApiOption = Annotated[
+    str | None, typer.Option("--api", metavar="H:P,..", help="API addresses of nodes; default $QUORATE_API.")
+]
+DirOption = Annotated[
+    Path | None,
+    typer.Option("--dir", help="Directory of a cluster started by `quorate up`, instead of --api."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Give up after.")]
+
+
+@contextmanager
+def one_sentence() -> Generator[None, None, None]:
+    """Ends the command with our errors' text and exit code; what is not ours keeps its traceback: it is a
+    bug.
+    """
+    try:
+        yield
+    except (Unavailable, WaitTimeout) as error:
+        raise ending(str(error), EXIT_UNAVAILABLE) from None
+    except (Refused, SettingsError) as error:
+        raise ending(str(error), EXIT_REFUSED) from None
+    except QuorateError as error:
+        raise ending(str(error), EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        raise ending("stopped by you", EXIT_FAILED) from None
+
+
+def ending(sentence: str, code: int) -> typer.Exit:
+    """To be raised: says the sentence on stderr first."""
+    typer.echo(f"quorate: {' '.join(sentence.split())}", err=True)
+    return typer.Exit(code)
+
+
+def client_for(api: str | None, directory: Path | None, *, keys_block: int = KEYS_BLOCK) -> Client:
+    """--api, else --dir, else $QUORATE_API. Raises `SettingsError` when there is none."""
+    if api and directory:
+        raise SettingsError("--api and --dir were both given: use one")
+    addresses = api or (api_addresses(directory) if directory else os.environ.get("QUORATE_API", ""))
+    if not addresses:
+        raise SettingsError("which cluster? Give --api H:P[,H:P], --dir D, or set QUORATE_API")
+    return Client(addresses, keys_block=keys_block)
+
+
+def print_json(value: Any) -> None:
+    """One line; what JSON cannot express (dates, decimals) becomes text."""
+    typer.echo(json.dumps(value, default=_as_text, ensure_ascii=False))
+
+
+def _as_text(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
