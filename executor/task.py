@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 
-class Lane(str, Enum):
+class Lane(StrEnum):
     """What a task mostly uses, and whether others may have to wait for it."""
 
     CPU_SHORT = "cpu-short"
@@ -20,7 +20,7 @@ class Lane(str, Enum):
         return self.value.endswith("-long")
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """How a task ended here. RETURNED and UNKNOWN_HANDLER never started."""
 
     DONE = "done"

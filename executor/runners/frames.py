@@ -8,6 +8,7 @@ import msgpack
 
 from executor.errors import FrameError
 
+RECEIVE_BYTES = 262_144
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
 
