@@ -48,7 +48,7 @@ class Handler:
             ):
                 return Handler(
                     name=name,
-                    lane=None if lane is None else parse_lane(name, lane),
+                    lane=None if lane is None else parse_lane(name, str(lane)),
                     guarantee=guarantee,
                     timeout_s=timeout_s,
                     version=version,
@@ -57,7 +57,7 @@ class Handler:
         raise HandlerError(f"a worker declared a handler that makes no sense: {fields!r}")
 
 
-def parse_lane(name: str, lane: object) -> Lane:
+def parse_lane(name: str, lane: str) -> Lane:
     """The lane of this text; raises HandlerError that lists the lanes."""
     try:
         return Lane(lane)

@@ -1,0 +1,39 @@
+"""Declarations and frames: wrong ones are refused by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from executor import Handler, HandlerError, Lane, handler
+from executor.errors import FrameError
+from executor.runners.frames import FRAME_BYTES_MAX, FrameReader, encode_frame
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("guarantee", ["at-most-once", "exactly-once", "maybe"])
+def test_other_guarantees_are_refused(guarantee: str) -> None:
+    with pytest.raises(HandlerError, match=f"'pay'.*{guarantee}"):
+        handler(name="pay", guarantee=guarantee)(print)
+
+
+def test_unknown_lane_lists_the_lanes() -> None:
+    with pytest.raises(HandlerError, match="cpu-short, cpu-long"):
+        handler(name="pay", lane="fast")(print)
+
+
+def test_fields_come_back() -> None:
+    declared = Handler(name="a", lane=Lane.IO_LONG, timeout_s=2.5, version="7", is_async=True)
+    assert Handler.from_fields(declared.to_fields()) == declared
+
+
+def test_frames_survive_any_cut() -> None:
+    data = encode_frame(["a", 1]) + encode_frame(["b", b"x" * 300])
+    reader = FrameReader()
+    messages = [message for at in range(len(data)) for message in reader.feed(data[at : at + 1])]
+    assert messages == [["a", 1], ["b", b"x" * 300]]
+
+
+def test_a_frame_that_announces_too_much_is_refused() -> None:
+    with pytest.raises(FrameError, match="announces"):
+        FrameReader().feed((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
