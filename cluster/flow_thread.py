@@ -255,7 +255,7 @@ class FlowThread:
             self._executor().offer(runs)
 
     def _store(self, instruction: StoreResult | StoreDead, topic: str, value: bytes) -> None:
-        raw = encode_key(instruction.key) if instruction.key is not None else instruction.raw_key  # type: ignore[union-attr]
+        raw = encode_key(instruction.key) if instruction.key is not None else instruction.raw_key
         self._producer.produce(
             topic,
             raw,

@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 
-from executor import Executor, Lane
-
 from cluster.api import LaneView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
 from cluster.envelope import KEY_MAX, Envelope, encode_envelope, encode_key
 from cluster.errors import RecordError, Unavailable
@@ -36,6 +34,7 @@ from cluster.routing import (
 )
 from cluster.settings import NodeSettings
 from consensus import ConsensusError, KeyService
+from executor import Executor, Lane
 
 WAIT_POLL_S = 0.005
 RESERVE_KEYS_MAX = 65_536
@@ -138,8 +137,10 @@ class Node:
         for place, reason in zip(places, reasons, strict=True):
             if reason is not None:
                 key = answers[place].key
-                error = f"Kafka did not acknowledge task {key} ({reason}): submit it again under the same key"
-                answers[place] = Submitted(key=key, error=error, code="unavailable")
+                sentence = (
+                    f"Kafka did not acknowledge task {key} ({reason}): submit it again under the same key"
+                )
+                answers[place] = Submitted(key=key, error=sentence, code="unavailable")
         return answers
 
     def reserve(self, count: int, *, timeout_s: float) -> range:
@@ -201,11 +202,11 @@ class Node:
             high_water=ledger.high_water,
             state_hash=ledger.state_hash,
             kafka=settings.kafka,
-            worker_pids=tuple(executor.worker_pids),
+            worker_pids=executor.workers,
             handlers=tuple(sorted(self._executor.handlers)),
             lanes=tuple(
-                LaneView(lane=lane.lane.value, queued=lane.queued, running=lane.running, slots=lane.slots)
-                for lane in executor.lanes
+                LaneView(lane=lane.value, queued=each.queued, running=each.running, slots=each.slots)
+                for lane, each in executor.lanes.items()
             ),
             peers=tuple(
                 PeerView(

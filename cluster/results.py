@@ -69,7 +69,7 @@ class Results:
                     first = consumer.poll(0.2)
                     for message in [] if first is None else [first, *consumer.consume(500, 0)]:
                         if message.error() is None:
-                            self._keep(message.topic(), message.key(), message.value() or b"")
+                            self._keep(message.topic() or "", message.key(), message.value() or b"")
             finally:
                 consumer.close()
         except BaseException as error:

@@ -67,7 +67,10 @@ def _run(settings: NodeSettings, *, json_output: bool) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    running = Node(settings)
+    try:
+        running = Node(settings)
+    except ConsensusError as error:
+        raise ending(str(error), EXIT_FAILED) from None
     server = ApiServer(running, settings.api)
     try:
         running.start()

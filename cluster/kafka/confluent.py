@@ -10,7 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from cluster.errors import Unavailable
 
@@ -112,6 +120,14 @@ def group_consumer(kafka: str, *, group: str, name: str) -> Consumer:
     )
 
 
+def read_place(message: Message) -> tuple[str, int, int]:
+    """(topic, partition, offset) of a record that was read; the library's types allow None, which only errors have."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise ValueError("a message without a place is an error event, not a record")
+    return topic, partition, offset
+
+
 def whole_topics_consumer(kafka: str, topics: Sequence[str], *, timeout_s: float) -> Consumer:
     """A reader of everything in `topics`, from the beginning, in no group. Raises `Unavailable`."""
     consumer = Consumer(
@@ -163,9 +179,9 @@ def read_record_keys(kafka: str, topics: Sequence[str], *, timeout_s: float) -> 
                 key = message.key()
                 if key is not None and len(key) == 8:
                     keys.append(int.from_bytes(key, "big"))
-                place = (message.topic(), message.partition())
-                if message.offset() + 1 >= ends.get(place, 2**63):
-                    del ends[place]
+                topic, partition, offset = read_place(message)
+                if offset + 1 >= ends.get((topic, partition), 2**63):
+                    del ends[topic, partition]
         return keys
     except KafkaException as error:
         raise Unavailable(f"the topics cannot be read: {error.args[0].str()}") from error

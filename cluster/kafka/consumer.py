@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from cluster.kafka.confluent import read_place
 from cluster.kafka.offsets import OffsetWindow
 from cluster.task_flow import Position
 
@@ -129,19 +130,19 @@ class LaneConsumer:
         for message in messages:
             if message.error() is not None:
                 continue  # the library reports and retries by itself; nothing was read
-            place = (message.topic(), message.partition())
-            assignment = self._assignments.get(place)
+            topic, partition, offset = read_place(message)
+            assignment = self._assignments.get((topic, partition))
             if assignment is None:
                 continue  # revoked while stashed: its next owner reads it
             try:
-                assignment.window.deliver(message.offset())
+                assignment.window.deliver(offset)
             except (
                 ValueError
-            ):  # the broker lost our place and the library went back: a new assignment, nothing skipped
+            ):  # the broker lost our place, the library went back: a new assignment, nothing skipped
                 self._numbers += 1
-                assignment = self._assignments[place] = _Assignment(self._numbers)
-                assignment.window.deliver(message.offset())
-            position = Position(self.lane, *place, message.offset(), assignment.number)
+                assignment = self._assignments[topic, partition] = _Assignment(self._numbers)
+                assignment.window.deliver(offset)
+            position = Position(self.lane, topic, partition, offset, assignment.number)
             records.append(RawRecord(message.key() or b"", message.value(), position))
         if records:
             self._deliver(records)
@@ -171,9 +172,12 @@ class LaneConsumer:
         if not offsets:
             return
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=not wait)
+            if wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException:
-            # not committed: marked keys are re-delivered later and completed by the executed set
+            # not committed: sent again next time; should we die first, the executed set absorbs the re-delivery
             for place in places:
                 self._assignments[place].window.committed = None
 

@@ -322,8 +322,8 @@ class LedgerNode(SyncObj):  # type: ignore[misc]
         if snapshot is None:
             return
         index = snapshot.last[1]
-        if clearJournal and index <= self._SyncObj__raftLastApplied:
-            return  # we are ahead
+        if clearJournal and index <= self.raftLastApplied:
+            return  # we are ahead of it
         if self._holds(index, snapshot.last[2]):
             first = self._journal[0][1]
             if index - 1 > first:
