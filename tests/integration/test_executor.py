@@ -68,6 +68,10 @@ def hard():
             pass
 
 @handler
+def brief(seq, killer):
+    if seq == killer: os.kill(os.getpid(), 9)
+
+@handler
 def wait_for(path, started):
     open(started, "w").close()
     while not os.path.exists(path): time.sleep(0.005)
@@ -177,6 +181,22 @@ def test_a_killed_worker_costs_its_own_task_only(desk: Callable[[int], Desk], tm
     died = one.outcome(1)
     assert (died.status, "SIGKILL" in (died.error or "")) == (Status.DIED, True)
     assert one.outcome(2).status is Status.DONE
+
+
+def test_in_a_batch_only_what_began_pays_for_the_death(desk: Callable[[int], Desk]) -> None:
+    one = desk(1)
+    for _ in range(20):  # measured as brief from here on
+        one.run("brief", 0, -1)
+    killer = 105
+    tasks = [
+        Task(seq=seq, key=seq, attempt=1, handler="brief", arguments=encode_arguments([seq, killer], {}))
+        for seq in range(100, 120)
+    ]
+    one.executor.offer(tasks)
+    statuses = {seq: one.outcome(seq).status for seq in range(100, 120)}
+    assert statuses[killer] is Status.DIED
+    assert {statuses[seq] for seq in range(100, killer)} <= {Status.DONE, Status.DIED}
+    assert {statuses[seq] for seq in range(killer + 1, 120)} == {Status.RETURNED}
 
 
 def test_stop_returns_what_was_not_started(desk: Callable[[int], Desk], tmp_path: Path) -> None:
