@@ -100,3 +100,9 @@ def test_two_snapshots_are_kept_and_a_flipped_bit_is_refused(tmp_path: Path) -> 
     paths[-1].write_bytes(data)
     with pytest.raises(DataDirectoryError, match="cannot be read"):
         store.newest()
+
+
+def test_a_start_that_ended_right_after_the_journal_was_made_can_be_repeated(tmp_path: Path) -> None:
+    Journal(tmp_path / "journal")._destroy()
+
+    assert entries(tmp_path / "journal") == []
