@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.table import Table
 from cluster.api import NodeView
 from cluster.cli.outcome import ApiOption, DirOption, JsonOption, client_for, one_sentence, print_json
 from cluster.errors import Unavailable
+
+WIDTH = 140  # columns, when the output goes to a file or another program
 
 
 def nodes(api: ApiOption = None, directory: DirOption = None, json_output: JsonOption = False) -> None:
@@ -21,21 +24,23 @@ def nodes(api: ApiOption = None, directory: DirOption = None, json_output: JsonO
     if json_output:
         print_json([asdict(view) for view in views])
         return
-    table = Table("node", "api", "state", "leader", "term", "executed", "lanes", "round trips")
+    table = Table()
+    for title in ("node", "api", "state", "leader", "executed", "running/slots+queued", "round trips"):
+        table.add_column(title, no_wrap=True)
     for view in views:
         table.add_row(*_row(view))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _row(view: NodeView) -> list[str]:
-    lanes = ", ".join(f"{lane.lane} {lane.running}/{lane.slots}+{lane.queued}" for lane in view.lanes)
-    trips = ", ".join(
+    lanes = "\n".join(f"{lane.lane} {lane.running}/{lane.slots}+{lane.queued}" for lane in view.lanes)
+    trips = "\n".join(
         f"{peer.name} {'cut off' if not peer.connected else _milliseconds(peer.round_trip_ms)}"
         for peer in view.peers
     )
     state = "ready" if view.ready else "not ready"
     leader = "itself" if view.is_leader else view.leader or "none"
-    return [view.name, view.api, state, leader, str(view.term), str(view.executed), lanes, trips]
+    return [view.name, view.api, state, leader, str(view.executed), lanes, trips]
 
 
 def _milliseconds(round_trip_ms: float | None) -> str:

@@ -52,7 +52,10 @@ def one_sentence() -> Generator[None, None, None]:
 
 def ending(sentence: str, code: int) -> typer.Exit:
     """To be raised: says the sentence on stderr first."""
-    typer.echo(f"quorate: {' '.join(sentence.split())}", err=True)
+    first_line = next(
+        iter(sentence.strip().splitlines()), ""
+    )  # a dead task's error goes on with its traceback
+    typer.echo(f"quorate: {first_line}", err=True)
     return typer.Exit(code)
 
 

@@ -17,12 +17,15 @@ def up(
     handlers: Annotated[str, typer.Option(help="Modules that declare handlers: M[,M].")] = ",".join(HANDLERS),
     kafka: Annotated[str | None, typer.Option(help="H:P of a broker of yours; default: start one.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes per node.")] = 1,
+    prefix: Annotated[str, typer.Option(help="First part of the topics' names.")] = "quorate",
     json_output: JsonOption = False,
 ) -> None:
     """Start a local cluster, or what is missing of it; returns when it takes tasks."""
     with one_sentence():
         modules = tuple(part.strip() for part in handlers.split(",") if part.strip())
-        cluster = LocalCluster(directory, nodes=nodes, handlers=modules, kafka=kafka, workers=workers)
+        cluster = LocalCluster(
+            directory, nodes=nodes, handlers=modules, kafka=kafka, workers=workers, prefix=prefix
+        )
         description = cluster.up()
         cluster.leave()
         if json_output:

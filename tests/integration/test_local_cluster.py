@@ -39,10 +39,22 @@ def quorate(folder: Path, *arguments: str, code: int = 0) -> Any:
     return json.loads(ended.stdout) if ended.stdout.strip() else ended.stderr
 
 
-def test_a_local_cluster_from_up_to_down(tmp_path: Path, kafka: str) -> None:
+def test_a_local_cluster_from_up_to_down(tmp_path: Path, kafka: str, topic_prefix: str) -> None:
     (tmp_path / "sums.py").write_text(HANDLERS)
     folder = str(tmp_path / "cluster")
-    up = ("up", "--nodes", "3", "--dir", folder, "--handlers", "sums", "--kafka", kafka)
+    up = (
+        "up",
+        "--nodes",
+        "3",
+        "--dir",
+        folder,
+        "--handlers",
+        "sums",
+        "--kafka",
+        kafka,
+        "--prefix",
+        topic_prefix,
+    )
     try:
         first = quorate(tmp_path, *up)
         assert set(first) == {"kafka", "broker_pid", "nodes"}
