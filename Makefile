@@ -43,6 +43,7 @@ format: $(VENV)/.installed
 	@$(BIN)/ruff check --fix .
 
 lock: $(VENV)/.installed
+	@$(PIP) install uv || $(NO_NETWORK)
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra broker --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean:
