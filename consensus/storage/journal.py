@@ -57,9 +57,7 @@ class Journal:
         if path.exists():
             self._recover()
         else:
-            self.setCurrentTerm(
-                self._term, self._voted_for
-            )  # before the journal: one without a vote is refused
+            self.setCurrentTerm(self._term, self._voted_for)  # first: a journal without a vote is refused
             replace_file(path, MAGIC)
         self._file = path.open("ab", buffering=0)
         self._pending = bytearray()
