@@ -130,6 +130,12 @@ def read_place(message: Message) -> tuple[str, int, int]:
 
 def whole_topics_consumer(kafka: str, topics: Sequence[str], *, timeout_s: float) -> Consumer:
     """A reader of everything in `topics`, from the beginning, in no group. Raises `Unavailable`."""
+    consumer, parts = _reader(kafka, topics, timeout_s)
+    consumer.assign(parts)
+    return consumer
+
+
+def _reader(kafka: str, topics: Sequence[str], timeout_s: float) -> tuple[Consumer, list[TopicPartition]]:
     consumer = Consumer(
         QUIET
         | {
@@ -145,15 +151,12 @@ def whole_topics_consumer(kafka: str, topics: Sequence[str], *, timeout_s: float
     except KafkaException as error:
         consumer.close()
         raise Unavailable(f"no Kafka broker answers at {kafka} within {timeout_s:g} s") from error
-    consumer.assign(
-        [
-            TopicPartition(topic, partition, OFFSET_BEGINNING)
-            for topic in topics
-            if topic in metadata.topics
-            for partition in metadata.topics[topic].partitions
-        ]
-    )
-    return consumer
+    return consumer, [
+        TopicPartition(topic, partition, OFFSET_BEGINNING)
+        for topic in topics
+        if topic in metadata.topics
+        for partition in metadata.topics[topic].partitions
+    ]
 
 
 def read_record_keys(kafka: str, topics: Sequence[str], *, timeout_s: float) -> list[int]:
@@ -162,13 +165,14 @@ def read_record_keys(kafka: str, topics: Sequence[str], *, timeout_s: float) -> 
     Raises `Unavailable` when the topics cannot be read to their present end within `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
-    consumer = whole_topics_consumer(kafka, topics, timeout_s=timeout_s)
+    consumer, parts = _reader(kafka, topics, timeout_s)
     try:
         ends: dict[tuple[str, int], int] = {}
-        for part in consumer.assignment():
+        for part in parts:  # before the assignment: each answer would else wait behind a long fetch
             low, high = consumer.get_watermark_offsets(part, timeout=timeout_s)
             if high > low:
                 ends[part.topic, part.partition] = high
+        consumer.assign([part for part in parts if (part.topic, part.partition) in ends])
         keys: list[int] = []
         while ends:
             if time.monotonic() > deadline:

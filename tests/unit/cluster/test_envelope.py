@@ -2,7 +2,14 @@
 
 import pytest
 
-from cluster.envelope import RECORD_BYTES_MAX, Envelope, decode_envelope, decode_key, encode_envelope, encode_key
+from cluster.envelope import (
+    RECORD_BYTES_MAX,
+    Envelope,
+    decode_envelope,
+    decode_key,
+    encode_envelope,
+    encode_key,
+)
 from cluster.errors import RecordError
 
 pytestmark = pytest.mark.unit
@@ -18,7 +25,9 @@ def test_a_key_is_eight_bytes_in_the_order_of_numbers() -> None:
     assert encode_key(255) < encode_key(256)
 
 
-@pytest.mark.parametrize("value", [None, b"", b"QT", b"hello world", b"QT\x01\xc1", b"QT\x01\x93\x01\x02\x03"])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"QT", b"hello world", b"QT\x01\xc1", b"QT\x01\x93\x01\x02\x03"]
+)
 def test_a_record_that_is_no_envelope_gets_a_reason(value: bytes | None) -> None:
     with pytest.raises(RecordError):
         decode_envelope(value)
