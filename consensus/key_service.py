@@ -143,7 +143,7 @@ class KeyService:
 
     def reserve(self, count: int, *, timeout_s: float = 5.0) -> range:
         """`count` keys that nobody else ever gets. Raises `Refused`, `OutcomeUnknown` (then some keys may be lost)."""
-        return self.reserve_future(count, timeout_s=timeout_s).result(timeout_s + 1)
+        return _result(self.reserve_future(count, timeout_s=timeout_s), timeout_s)
 
     def reserve_future(self, count: int, *, timeout_s: float = 5.0) -> Future[range]:
         return self._call(
@@ -157,7 +157,7 @@ class KeyService:
         self, keys: Sequence[int], *, outcome: str = "done", timeout_s: float = 5.0
     ) -> list[ExecuteAnswer]:
         """Marks `keys` executed by majority: final. An answer per key. Safe to repeat after `OutcomeUnknown`."""
-        return self.execute_future(keys, outcome=outcome, timeout_s=timeout_s).result(timeout_s + 1)
+        return _result(self.execute_future(keys, outcome=outcome, timeout_s=timeout_s), timeout_s)
 
     def execute_future(
         self, keys: Sequence[int], *, outcome: str = "done", timeout_s: float = 5.0
@@ -172,7 +172,7 @@ class KeyService:
 
     def barrier(self, *, timeout_s: float = 5.0) -> None:
         """Afterwards the local replica shows all that was committed before the call."""
-        self.barrier_future(timeout_s=timeout_s).result(timeout_s + 1)
+        _result(self.barrier_future(timeout_s=timeout_s), timeout_s)
 
     def barrier_future(self, *, timeout_s: float = 5.0) -> Future[None]:
         return self._call(lambda _: [Opcode.BARRIER], lambda _: None, timeout_s=timeout_s)
@@ -381,6 +381,16 @@ class KeyService:
             elif now - seen_at > self._lease_s:
                 self._leases[number] = (renewals, now)
                 self._internal([Opcode.CLOSE_SESSION, number], lambda _answer, _error: None, now)
+
+
+def _result(future: Future[Answer], timeout_s: float) -> Answer:
+    """The Raft thread ends each call by its deadline; a second later it is taken for stalled, say by a slow disk."""
+    try:
+        return future.result(timeout_s + 1)
+    except TimeoutError as error:
+        raise OutcomeUnknown(
+            "the Raft thread of this node is stalled: it may or may not take effect"
+        ) from error
 
 
 def _check_loopback(address: str) -> None:

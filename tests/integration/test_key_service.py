@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from consensus import KeyService, OutcomeUnknown
+
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -302,6 +304,20 @@ def test_a_port_in_use_is_refused_and_the_directory_stays_usable(start: Callable
     later = start(listen)
     later.wait("started")
     later.ready()
+
+
+def test_a_stalled_raft_thread_does_not_hold_its_callers(tmp_path: Path) -> None:
+    [listen] = free_addresses(1)
+    go_on = threading.Event()
+    with KeyService(listen, [], tmp_path / "data") as service:
+        service.barrier_future().add_done_callback(lambda _: go_on.wait(30))  # runs on the Raft thread
+        try:
+            with pytest.raises(OutcomeUnknown, match="stalled"):
+                service.reserve(1, timeout_s=0.1)
+        finally:
+            go_on.set()
+
+        assert len(service.reserve(5)) == 5
 
 
 def test_the_example_hands_out_other_keys_when_it_runs_again(tmp_path: Path) -> None:
