@@ -32,7 +32,7 @@ from cluster.errors import QuorateError, Unavailable
 from cluster.kafka.confluent import MockBroker, read_record_keys
 from cluster.kafka.dev_broker import BrokerError, DevBroker
 from cluster.local_cluster import LocalCluster
-from cluster.routing import task_topics
+from cluster.routing import all_topics, task_topics
 
 PREFIX = "quorate"
 HANDLERS = ("cluster.demo_handlers",)
@@ -68,6 +68,18 @@ class Report:
         values = asdict(self)
         verdict = values.pop("verdict")
         return json_text.dumps(verdict | values)
+
+
+class ForgetfulBroker(MockBroker):
+    """The in-process broker with the cluster's topics in place: it cannot create them when a node asks, but does so when
+    a producer wants to know about them."""
+
+    def start(self) -> str:
+        kafka = super().start()
+        if self._owner is not None:
+            for topic in all_topics(PREFIX):
+                self._owner.list_topics(topic, timeout=10)
+        return kafka
 
 
 class LeaderWatch:
@@ -153,7 +165,7 @@ def _run(place: Path, nodes: int, notes: Console) -> Report:
     open_effects(database).close()
     files = standard_library()
     with contextlib.ExitStack() as ended:  # whatever happens: nodes first, then the broker
-        broker: DevBroker | MockBroker = DevBroker(place / "broker")
+        broker: DevBroker | ForgetfulBroker = DevBroker(place / "broker")
         ended.callback(lambda: broker.stop())
         try:
             notes.print(f"Starting {APACHE_KAFKA} in {place} ...", soft_wrap=True)
@@ -165,7 +177,7 @@ def _run(place: Path, nodes: int, notes: Console) -> Report:
                 soft_wrap=True,
             )
             broker.stop()
-            broker = MockBroker()
+            broker = ForgetfulBroker()
             kafka = broker.start()
         notes.print(f"Starting {nodes} nodes ...")
         cluster = LocalCluster(place, nodes, HANDLERS, kafka=kafka, prefix=PREFIX)
