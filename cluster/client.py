@@ -94,7 +94,7 @@ class Client:
         return TaskHandle(self, answer.key)
 
     def submit_many(self, handler: str, arguments: Iterable[Arguments]) -> list[TaskHandle]:
-        """One task per element, 1000 at most. When some are refused, the error says which; the others are stored."""
+        """One task per element, sent 1000 a call. When some are refused, the error says which; the others are stored."""
         tasks = [new_task(handler, one) for one in arguments]
         return [TaskHandle(self, answer.key) for answer in _accepted(self.submit_tasks(tasks))]
 

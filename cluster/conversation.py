@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.api import NewTask, NodeView, Submitted, TaskState, TaskStatus
-from cluster.errors import Refused, SettingsError, TaskDead, Unavailable, WaitTimeout
+from cluster.errors import SettingsError, TaskDead, Unavailable, WaitTimeout
 from cluster.rpc import quorate_pb2 as pb
 from cluster.rpc import wire
 
@@ -73,8 +73,6 @@ class Conversation:
         "unavailable" are repeated until the deadline, then left in the list. Raises `Unavailable`,
         `Refused`.
         """
-        if len(tasks) > wire.TASKS_MAX:
-            raise Refused(f"{len(tasks)} tasks in one call: submit at most {wire.TASKS_MAX}")
         deadline = self._clock() + timeout_s
         keys = yield from self._draw(sum(not task.key for task in tasks), deadline)
         fresh = iter(keys)
@@ -223,7 +221,7 @@ def _fitting(tasks: Sequence[NewTask], places: Sequence[int]) -> list[int]:
     """As many of `places` as one message carries, at least one; a quarter is left for names and frames."""
     room_bytes = wire.MESSAGE_BYTES_MAX * 3 // 4
     chosen: list[int] = []
-    for place in places:
+    for place in places[: wire.TASKS_MAX]:
         room_bytes -= len(tasks[place].arguments)
         if chosen and room_bytes < 0:
             break

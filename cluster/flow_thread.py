@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from executor import Executor, Outcome, Status, Task
-
 from cluster.envelope import decode_envelope, decode_key, encode_key
 from cluster.errors import RecordError
 from cluster.kafka.confluent import TaskProducer
@@ -38,6 +36,7 @@ from cluster.task_flow import (
     Undecodable,
 )
 from consensus import ConsensusError, ExecuteAnswer, KeyService
+from executor import Executor, Outcome, Status, Task
 
 TICK_S = 0.02
 MARK_KEYS_MAX = 4096
