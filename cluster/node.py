@@ -52,7 +52,11 @@ class Node:
         self._stopped = False
         self._consumers: list[LaneConsumer] = []
         self._keys = KeyService(
-            settings.listen, settings.peers, settings.data_dir / "ledger", cluster=settings.cluster
+            settings.listen,
+            settings.peers,
+            settings.data_dir / "ledger",
+            cluster=settings.cluster,
+            on_failure=self._fail,
         )
         self._blocks = KeyBlocks(self._keys)
         self._executor = Executor(

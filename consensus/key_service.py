@@ -57,7 +57,10 @@ class LedgerStatistics:
 
 
 class KeyService:
-    """`listen` and `peers` are "host:port"; the own address may stand among the peers. Thread-safe."""
+    """`listen` and `peers` are "host:port"; the own address may stand among the peers. Thread-safe.
+
+    `on_failure(error)` is called on the ledger's thread when a fault ends it; it must only set or queue.
+    """
 
     def __init__(
         self,
@@ -68,7 +71,9 @@ class KeyService:
         cluster: str = "quorate",
         snapshot_every_s: float = 60.0,
         lease_s: float = 10.0,
+        on_failure: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
+        self._on_failure = on_failure
         self._listen, self._others = listen, [peer for peer in peers if peer != listen]
         self._directory, self._cluster = Path(data_dir), cluster
         self._snapshot_every_s, self._lease_s = snapshot_every_s, lease_s
@@ -312,9 +317,13 @@ class KeyService:
                 self._step(self._node)
         except BaseException as error:
             self.failure = error
+            self._on_failure(error)
         finally:
             self._end_calls()
-            self._node.close()
+            try:
+                self._node.close()
+            except (OSError, ValueError) as error:  # the fault that ended the thread, met again
+                self.failure = self.failure or error
 
     def _end_calls(self) -> None:
         reason = "stopped" if self.failure is None else f"stopped by a fault: {self.failure}"

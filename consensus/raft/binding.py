@@ -10,6 +10,7 @@ One thread calls everything here.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from consensus.errors import PortInUse
 from consensus.storage.journal import Journal
 from consensus.storage.snapshots import Snapshot, SnapshotStore, decode_snapshot, encode_snapshot
 
+logging.getLogger("pysyncobj").setLevel(logging.CRITICAL)  # its tracebacks; our errors are sentences
 LIBRARY_VERSION = "0.3.17"  # its private names are overridden below: another version is refused
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 REGULAR = b"\x00"

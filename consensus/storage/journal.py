@@ -108,8 +108,10 @@ class Journal:
         return len(self._entries)
 
     def _destroy(self) -> None:
-        self.sync()
-        self._file.close()
+        try:
+            self.sync()
+        finally:
+            self._file.close()
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:
         """Not stored: a stored one could pass the end of the log."""
