@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --timeout 15 --r
 TESTS ?= tests
 NO_NETWORK := { echo "Packages could not be installed: check the network or the package index settings, then run make again."; exit 1; }
 
-.PHONY: demo test test-long check format lock clean
+.PHONY: demo test test-long check format bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: set PYTHON="; exit 1; }
@@ -37,6 +37,9 @@ check: $(VENV)/.installed
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m unit $(TESTS)
+
+bench: $(VENV)/.installed
+	@$(BIN)/python -m bench.noop --json
 
 format: $(VENV)/.installed
 	@$(BIN)/ruff format .
