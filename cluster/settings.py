@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +54,26 @@ def _check_address(setting: str, address: str) -> None:
     host, colon, port = address.rpartition(":")
     if not host or not colon or not port.isdigit() or not 0 < int(port) < 65536:
         raise SettingsError(f"{setting} has {address!r}: expected host:port")
+
+
+def read_settings(path: Path, known: Set[str]) -> dict[str, str]:
+    """The settings of a TOML file by option name; lists become comma-separated text. Raises `SettingsError`."""
+    try:
+        found = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"--config {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--config {path} is no TOML: {error}") from error
+    settings: dict[str, str] = {}
+    for name, value in found.items():
+        option = name.replace("-", "_")
+        if option not in known:
+            names = ", ".join(sorted(known))
+            raise SettingsError(f"--config {path} has unknown setting {name!r}: known are {names}")
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            settings[option] = ",".join(value)
+        elif isinstance(value, str | int) and not isinstance(value, bool):
+            settings[option] = str(value)
+        else:
+            raise SettingsError(f"--config {path}: {name} must be text, a whole number or a list of texts")
+    return settings

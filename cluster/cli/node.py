@@ -14,25 +14,57 @@ import typer
 
 from cluster.cli.outcome import EXIT_FAILED, JsonOption, ending, one_sentence, print_json
 from cluster.errors import QuorateError, SettingsError
-from cluster.settings import NodeSettings
+from cluster.settings import NodeSettings, read_settings
 
 LOOK_S = 0.2  # how soon a failed node is noticed; a signal is noticed at once
 GRACE_S = 10.0
 
 
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Makes the file's values the defaults, so that flags and the environment win."""
+    if path is not None:
+        with one_sentence():
+            known = {parameter.name for parameter in context.command.params} - {"config", "json_output"}
+            context.default_map = read_settings(path, {name for name in known if name})
+    return path
+
+
 def node(
-    listen: Annotated[str, typer.Option(help="H:P of this member for the Raft group.")],
-    kafka: Annotated[str, typer.Option(help="H:P[,H:P] of the Kafka brokers.")],
-    handlers: Annotated[str, typer.Option(help="Modules that declare handlers: M[,M].")],
-    data_dir: Annotated[Path, typer.Option(help="Journal and snapshots of this member.")],
-    peers: Annotated[str, typer.Option(help="H:P,H:P of the members; empty: a group of one.")] = "",
+    listen: Annotated[
+        str, typer.Option(envvar="QUORATE_LISTEN", help="H:P of this member for the Raft group.")
+    ],
+    kafka: Annotated[str, typer.Option(envvar="QUORATE_KAFKA", help="H:P[,H:P] of the Kafka brokers.")],
+    handlers: Annotated[
+        str, typer.Option(envvar="QUORATE_HANDLERS", help="Modules that declare handlers: M[,M].")
+    ],
+    data_dir: Annotated[
+        Path, typer.Option(envvar="QUORATE_DATA_DIR", help="Journal and snapshots of this member.")
+    ],
+    peers: Annotated[
+        str, typer.Option(envvar="QUORATE_PEERS", help="H:P,H:P of the members; empty: a group of one.")
+    ] = "",
     api: Annotated[
-        str | None, typer.Option(help="H:P for applications; default: the port after --listen.")
+        str | None,
+        typer.Option(
+            envvar="QUORATE_NODE_API", help="H:P for applications; default: the port after --listen."
+        ),
     ] = None,
-    prefix: Annotated[str, typer.Option(help="First part of the topics' names.")] = "quorate",
-    name: Annotated[str | None, typer.Option(help="For people; default: --listen.")] = None,
-    acks: Annotated[str, typer.Option(help="When a submit counts as stored: 1 or all.")] = "1",
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    prefix: Annotated[
+        str, typer.Option(envvar="QUORATE_PREFIX", help="First part of the topics' names.")
+    ] = "quorate",
+    name: Annotated[
+        str | None, typer.Option(envvar="QUORATE_NAME", help="For people; default: --listen.")
+    ] = None,
+    acks: Annotated[
+        str, typer.Option(envvar="QUORATE_ACKS", help="When a submit counts as stored: 1 or all.")
+    ] = "1",
+    workers: Annotated[int, typer.Option(envvar="QUORATE_WORKERS", help="Worker processes.")] = 2,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            callback=_read_config, is_eager=True, help="TOML file of these settings; flags and QUORATE_* win."
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Run one node until SIGTERM."""

@@ -1,0 +1,66 @@
+"""Settings: flags win over the environment, that over the TOML file; wrong ones are refused by name."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cluster.cli.main import app
+from cluster.errors import SettingsError
+from cluster.settings import read_settings
+
+pytestmark = pytest.mark.unit
+
+FILE = 'listen = "127.0.0.1:7000"\nkafka = "from-file"\nhandlers = ["a", "b"]\ndata-dir = "d"\nworkers = 3\n'
+KNOWN = {"listen", "kafka", "handlers", "data_dir", "workers"}
+
+
+def test_a_file_is_read_and_lists_are_joined(tmp_path: Path) -> None:
+    (tmp_path / "q.toml").write_text(FILE)
+    assert read_settings(tmp_path / "q.toml", KNOWN) == {
+        "listen": "127.0.0.1:7000",
+        "kafka": "from-file",
+        "handlers": "a,b",
+        "data_dir": "d",
+        "workers": "3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen = ", "no TOML"),
+        ("lissten = 1", "lissten"),
+        ("workers = true", "workers"),
+        ("[kafka]\na = 1", "kafka"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "q.toml").write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        read_settings(tmp_path / "q.toml", KNOWN)
+
+
+def test_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
+    ended = CliRunner().invoke(app, ["node", "--config", str(tmp_path / "none.toml")])
+    assert ended.exit_code == 2
+    assert "none.toml" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "winner"),
+    [
+        ({}, [], "from-file"),
+        ({"QUORATE_KAFKA": "from-env"}, [], "from-env"),
+        ({"QUORATE_KAFKA": "e"}, ["--kafka", "flag"], "flag"),
+    ],
+)
+def test_flags_win_over_the_environment_over_the_file(
+    tmp_path: Path, environment: dict[str, str], flags: list[str], winner: str
+) -> None:
+    (tmp_path / "q.toml").write_text(FILE)
+    ended = CliRunner(env={"QUORATE_KAFKA": ""} | environment).invoke(
+        app, ["node", "--config", str(tmp_path / "q.toml"), *flags]
+    )
+    assert ended.exit_code == 2
+    assert f"--kafka has '{winner}'" in ended.stderr
