@@ -1,7 +1,8 @@
 """The one thread that owns all tasks in flight: it feeds events to the core and carries out its instructions (shell).
 
 Everything reaches it through one queue: records from the consumers, outcomes from the executor, acknowledgements from Kafka,
-answers from the ledger. Its size is bounded by the room that it offers to the consumers.
+answers from the ledger. What consumers may deliver is the executor's room less what still waits here, so that a fast consumer
+can neither fill this queue nor offer the executor more than it takes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from cluster.task_flow import (
     Undecodable,
 )
 from consensus import ConsensusError, ExecuteAnswer, KeyService
-from executor import Executor, Outcome, Status, Task
+from executor import Executor, ExecutorStopped, Lane, Outcome, Status, Task
 
 TICK_S = 0.02
 MARK_KEYS_MAX = 4096
@@ -75,7 +76,7 @@ class FlowThread:
         self,
         prefix: str,
         keys: KeyService,
-        executor: Callable[[], Executor],
+        executor: Executor,
         producer: TaskProducer,
         *,
         failed: Callable[[BaseException], None],
@@ -90,7 +91,10 @@ class FlowThread:
         self._retry_marks_at = 0.0
         self._retries: list[tuple[float, StoreResult | StoreDead]] = []
         self._seq = 0
-        self._accepting = True
+        self._running = True
+        self._left: set[int] = set()  # not to be run any more: the next owner of their partitions reads them
+        self._waiting_lock = threading.Lock()
+        self._waiting = 0  # records delivered and not yet offered to the executor
         self._stopping = threading.Event()
         self.counters = {"delivered": 0, "done": 0, "dead": 0, "died": 0, "marked": 0, "mark_retries": 0}
         self._thread = threading.Thread(target=self._run, name="flow", daemon=True)
@@ -99,7 +103,13 @@ class FlowThread:
         self._consumers = {consumer.lane: consumer for consumer in consumers}
         self._thread.start()
 
+    def room(self, lane: Lane) -> int:
+        """How many records of this lane may be delivered now."""
+        return max(0, self._executor.room(lane) - self._waiting)
+
     def deliver(self, records: list[RawRecord]) -> None:
+        with self._waiting_lock:
+            self._waiting += len(records)
         self._inbox.put(records)
 
     def outcomes(self, outcomes: list[Outcome]) -> None:
@@ -108,16 +118,18 @@ class FlowThread:
     def is_running(self, key: int) -> bool:
         return key in self._core.in_flight
 
-    def in_flight(self) -> int:
-        return len(self._core.in_flight)
+    def stop_running(self) -> None:
+        """Call before the executor stops: from now on nothing is offered to it, what it returns is left alone."""
+        self._running = False
 
     def drain(self, timeout_s: float) -> bool:
-        """Waits until nothing is in flight; what was returned by a stopping executor stays for the next owner."""
-        self._accepting = False
+        """Waits until all that has run is marked and completed; False at the deadline."""
         deadline = time.monotonic() + timeout_s
-        while self._core.in_flight and time.monotonic() < deadline and self._thread.is_alive():
+        while (open_tasks := len(self._core.in_flight) > len(self._left)) and time.monotonic() < deadline:
+            if not self._thread.is_alive():
+                break
             time.sleep(TICK_S)
-        return not self._core.in_flight
+        return not open_tasks
 
     def stop(self, timeout_s: float = 5.0) -> None:
         self._stopping.set()
@@ -148,6 +160,11 @@ class FlowThread:
         instructions.extend(again for due, again in self._retries if due <= now)
         self._retries = [entry for entry in self._retries if entry[0] > now]
         self._carry_out(instructions)
+        delivered = sum(
+            len(item) for item in items if isinstance(item, list) and isinstance(item[0], RawRecord)
+        )
+        with self._waiting_lock:
+            self._waiting -= delivered
         self._send_marks(now)
 
     def _events(self, item: _Inbox) -> list[Event]:
@@ -250,8 +267,14 @@ class FlowThread:
                 case StoreDead():
                     dead = encode_dead(instruction.reason, instruction.value)
                     self._store(instruction, dead_topic(self._prefix), dead)
-        if runs and self._accepting:
-            self._executor().offer(runs)
+        if runs and self._running:
+            try:
+                self._executor.offer(runs)
+                return
+            except ExecutorStopped:
+                if self._running:
+                    raise  # it broke: the node must end aloud
+        self._left.update(task.key for task in runs)
 
     def _store(self, instruction: StoreResult | StoreDead, topic: str, value: bytes) -> None:
         raw = encode_key(instruction.key) if instruction.key is not None else instruction.raw_key

@@ -127,6 +127,17 @@ class LocalCluster:
             psutil.wait_procs([process], timeout=5)
         self._reap()
 
+    def await_end(self, name: str, *, timeout_s: float) -> int | None:
+        """The exit code of a node that was told to end; None when it was not started here. Raises `Unavailable`."""
+        node = _named(read_state(self.directory), name)
+        for child in self._children:
+            if child.pid == node["pid"]:
+                try:
+                    return child.wait(timeout_s)
+                except subprocess.TimeoutExpired:
+                    raise Unavailable(f"node {name} did not end within {timeout_s:g} s") from None
+        return None
+
     def start_node(self, name: str) -> int:
         """Starts it again after `kill`, without waiting for it to be ready; returns its pid."""
         with self._locked():

@@ -38,6 +38,7 @@ from executor import Executor, Lane
 
 WAIT_POLL_S = 0.005
 RESERVE_KEYS_MAX = 65_536
+MARKS_WITHIN_S = 3.0  # at the end of a node: for the marks of what has run; unmarked, it would run again
 RESULT_LAG_S = 0.3  # how far the reader of results may be behind the marks, for one call
 
 
@@ -75,7 +76,7 @@ class Node:
             self._producer = TaskProducer(settings.kafka, acks=settings.acks, name="tasks")
             self._safe_producer = TaskProducer(settings.kafka, acks="all", name="results")
             self._flow = FlowThread(
-                settings.prefix, self._keys, lambda: self._executor, self._safe_producer, failed=self._fail
+                settings.prefix, self._keys, self._executor, self._safe_producer, failed=self._fail
             )
             self._results = Results(
                 settings.kafka, results_topic(settings.prefix), dead_topic(settings.prefix), failed=self._fail
@@ -100,9 +101,9 @@ class Node:
         for consumer in self._consumers:
             consumer.stop_fetching()
         if self._consumers:
-            deadline = time.monotonic() + grace_s
+            self._flow.stop_running()
             self._executor.stop(grace_s)
-            self._flow.drain(min(3.0, max(0.0, deadline - time.monotonic())))
+            self._flow.drain(MARKS_WITHIN_S)
             for consumer in self._consumers:
                 consumer.stop()
             self._flow.stop()
@@ -231,7 +232,7 @@ class Node:
             group_consumer(settings.kafka, group=f"{settings.prefix}.{lane}", name=settings.name),
             lane,
             lane_topics(settings.prefix, lane),
-            room=lambda: self._executor.room(Lane(lane)),
+            room=lambda: self._flow.room(Lane(lane)),
             deliver=self._flow.deliver,
             barrier=self._barrier,
             failed=self._fail,

@@ -41,7 +41,7 @@ class _Assignment:
 
 class LaneConsumer:
     """`room()` says how many records may be delivered now; `deliver` takes them (it must only queue);
-    `barrier(timeout_s)` raises while the local replica may lag; `failed(error)` hears of this thread's death."""
+    `barrier(timeout_s)` is False while the local replica may lag; `failed(error)` hears of this thread's death."""
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,13 +36,13 @@ def note(file, context):
 
 
 @handler
-def hold(marker, context):
+def hold(marker, told):
     """The first run says which process it is and never ends; the next run does."""
     if os.path.exists(marker):
         return "second run"
-    with open(marker + ".new", "w") as file:
-        file.write(str(os.getpid()))
-    os.rename(marker + ".new", marker)
+    open(marker, "w").close()
+    with open(told, "w") as pipe:
+        pipe.write(str(os.getpid()))
     time.sleep(3600)
 '''
 
@@ -118,18 +118,33 @@ def test_the_broker_is_killed_and_restarted_under_load_and_nothing_is_lost(
     assert set(lines(effects)) >= set(keys)
 
 
+def test_a_node_told_to_end_under_load_ends_cleanly_and_the_others_finish_its_work(
+    start_cluster: Callable[[str], tuple[LocalCluster, Client]], kafka: str, tmp_path: Path
+) -> None:
+    cluster, client = start_cluster(kafka)
+    effects = tmp_path / "effects"
+    keys = [handle.key for handle in client.submit_many("note", [(str(effects),)] * 2000)]
+    await_executed(client, keys, 0.1)
+    leaving = max(client.nodes(), key=lambda view: sum(lane.queued for lane in view.lanes))
+    assert sum(lane.queued for lane in leaving.lanes) > 0, "nobody holds work: the test would show nothing"
+    os.kill(leaving.pid, signal.SIGTERM)
+    assert cluster.await_end(leaving.name, timeout_s=30) == 0
+    client.wait(keys, timeout_s=90)
+    assert set(lines(effects)) == set(keys)
+
+
 def test_a_worker_killed_in_mid_task_costs_only_a_second_run(
     start_cluster: Callable[[str], tuple[LocalCluster, Client]], kafka: str, tmp_path: Path
 ) -> None:
     _, client = start_cluster(kafka)
-    marker, effects = tmp_path / "marker", tmp_path / "effects"
-    held = client.submit("hold", str(marker))
+    marker, told, effects = tmp_path / "marker", tmp_path / "told", tmp_path / "effects"
+    os.mkfifo(told)
+    pipe = os.open(told, os.O_RDONLY | os.O_NONBLOCK)
+    held = client.submit("hold", str(marker), str(told))
     others = [handle.key for handle in client.submit_many("note", [(str(effects),)] * 200)]
-    deadline = time.monotonic() + 30
-    while not marker.exists():
-        assert time.monotonic() < deadline, "the task never started"
-        time.sleep(0.01)
-    os.kill(int(marker.read_text()), signal.SIGKILL)
+    assert select.select([pipe], [], [], 30)[0], "the task never started"
+    os.kill(int(os.read(pipe, 20)), signal.SIGKILL)
+    os.close(pipe)
     assert held.result(timeout_s=30) == "second run"
     client.wait(others, timeout_s=60)
     assert set(lines(effects)) == set(others)
