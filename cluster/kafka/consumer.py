@@ -23,6 +23,8 @@ FETCH_RECORDS_MAX = 500
 OPEN_OFFSETS_MAX = 10_000  # a partition; EXECUTOR.md's bound
 COMMIT_EVERY_S = 0.2
 STASH_RECORDS_MAX = 2_000
+DRAIN_POLL_S = 0.005
+REVOKE_DRAIN_S = 1.0  # twice the work that the executor holds; what is open after it may run again elsewhere
 
 
 class RawRecord(NamedTuple):
@@ -189,8 +191,12 @@ class LaneConsumer:
             self._needs_barrier = True
 
     def _revoked(self, _consumer: Consumer, parts: list[TopicPartition]) -> None:
-        self._take_completions()
         owned = [(p.topic, p.partition) for p in parts if (p.topic, p.partition) in self._assignments]
+        deadline = time.monotonic() + REVOKE_DRAIN_S
+        self._take_completions()
+        while any(len(self._assignments[place].window) for place in owned) and time.monotonic() < deadline:
+            time.sleep(DRAIN_POLL_S)
+            self._take_completions()
         self._commit_places(owned, wait=True)
         self._forget(parts)
 
