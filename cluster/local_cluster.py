@@ -2,14 +2,13 @@
 
 Everything lives in one directory: cluster.json (ports, chosen once; pids), broker/, and per node its data
 and node.log. Nodes are processes in sessions of their own, so that they outlive the command that started
-them. A pid is believed only together with its start time: after a reboot it may be somebody else's.
+them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
 import random
 import signal
 import socket
@@ -24,20 +23,17 @@ from typing import Any
 import psutil
 
 from cluster.client import Client
+from cluster.cluster_file import NodeState, is_running, last_words, named, read_state
 from cluster.errors import QuorateError, SettingsError, Unavailable
 from cluster.kafka.dev_broker import BrokerError, DevBroker
 
 HANDLERS = ("cluster.demo_handlers",)
-PORTS = range(
-    21_000, 32_000
-)  # below Linux' range for outgoing connections: a node that is down keeps its port
+# below Linux' range for outgoing connections: a node that is down keeps its port
+PORTS = range(21_000, 32_000)
 READY_S = 60.0
 STOP_S = 15.0  # a node's own grace is 10 s
 LOOK_S = 0.1
 LOCK_S = 90.0  # longer than one `up` takes
-START_TIME_SLACK_S = 1.0  # resolution of the kernel's start time
-
-NodeState = dict[str, Any]
 
 
 class LocalClusterError(QuorateError):
@@ -120,7 +116,7 @@ class LocalCluster:
 
     def kill(self, name: str) -> None:
         """SIGKILL to this node's process, as a crash would; returns when it is gone."""
-        node = _named(read_state(self.directory), name)
+        node = named(read_state(self.directory), name)
         if is_running(node):
             process = _process(node)
             _send(process, signal.SIGKILL)
@@ -129,7 +125,7 @@ class LocalCluster:
 
     def await_end(self, name: str, *, timeout_s: float) -> int | None:
         """The exit code of a node that was told to end; None when it was not started here. Raises `Unavailable`."""
-        node = _named(read_state(self.directory), name)
+        node = named(read_state(self.directory), name)
         for child in self._children:
             if child.pid == node["pid"]:
                 try:
@@ -142,7 +138,7 @@ class LocalCluster:
         """Starts it again after `kill`, without waiting for it to be ready; returns its pid."""
         with self._locked():
             state = read_state(self.directory)
-            node = _named(state, name)
+            node = named(state, name)
             if not is_running(node):
                 self._start(state, node)
                 self._save(state)
@@ -237,10 +233,10 @@ class LocalCluster:
                 for node in missing:
                     if not is_running(node):
                         self._reap()
-                        raise LocalClusterError(f"{node['name']} ended while starting: {_last_words(node)}")
+                        raise LocalClusterError(f"{node['name']} ended while starting: {last_words(node)}")
                 if time.monotonic() >= deadline:
                     names = ", ".join(node["name"] for node in missing)
-                    raise Unavailable(f"{names} not ready in time: {_last_words(missing[0])}")
+                    raise Unavailable(f"{names} not ready in time: {last_words(missing[0])}")
                 time.sleep(LOOK_S)
 
     def _describe(self, state: dict[str, Any]) -> dict[str, Any]:
@@ -282,39 +278,6 @@ class LocalCluster:
             yield
 
 
-def read_state(directory: Path) -> dict[str, Any]:
-    """cluster.json. Raises `SettingsError` when it is missing or not ours."""
-    path = directory / "cluster.json"
-    try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if state["format"] != 1:
-            raise SettingsError(f"{path} has format {state['format']}: made by a newer version")
-        return state
-    except OSError:
-        raise SettingsError(
-            f"{directory} holds no local cluster: start one with `quorate up --dir`"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise SettingsError(f"{path} is damaged: move it away and run `quorate up` again") from None
-
-
-def api_addresses(directory: Path) -> str:
-    """For `Client`: all nodes of the local cluster in `directory`."""
-    return ",".join(node["api"] for node in read_state(directory)["nodes"])
-
-
-def is_running(node: NodeState) -> bool:
-    """The process that we started, not another one under its pid, nor its corpse."""
-    if not node["pid"]:
-        return False
-    try:
-        process = psutil.Process(node["pid"])
-        same = abs(process.create_time() - node["create_time"]) < START_TIME_SLACK_S
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _process(node: NodeState) -> psutil.Process:
     return psutil.Process(node["pid"])
 
@@ -333,15 +296,6 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
-def _named(state: dict[str, Any], name: str) -> NodeState:
-    for node in state["nodes"]:
-        if node["name"] == name:
-            found: NodeState = node
-            return found
-    known = ", ".join(node["name"] for node in state["nodes"])
-    raise SettingsError(f"no node {name!r} here: known are {known}")
-
-
 def _free_ports(count: int) -> list[int]:
     """Distinct ports that nobody listens on now."""
     chosen: list[int] = []
@@ -355,14 +309,3 @@ def _free_ports(count: int) -> list[int]:
         if len(chosen) == count:
             return chosen
     raise Unavailable(f"no {count} free ports between {PORTS.start} and {PORTS.stop}")
-
-
-def _last_words(node: NodeState) -> str:
-    path = Path(node["data_dir"]) / "node.log"
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, os.path.getsize(path) - 4096))
-            lines = log.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return f"{lines[-1] if lines else 'it said nothing'} (log: {path})"

@@ -1,15 +1,13 @@
 """What an embedder holds: unique keys by block and the executed set, agreed by a majority (shell).
 
-One thread owns the Raft node, the ledger and the calls in flight. Callers put calls into a queue and wait on their own futures,
-each with a deadline. The executed set may be read from any thread: a single call on it is atomic under the GIL.
+Callers wait on their own futures, each with a deadline; `raft/raft_thread.py` owns what they ask for.
+The executed set may be read from any thread: a single call on it is atomic under the GIL.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,15 +19,15 @@ from typing import IO, Any, TypeVar
 
 from consensus.data_directory import take_directory
 from consensus.errors import ConsensusError, NoQuorum, OutcomeUnknown, Refused
-from consensus.group_commit import Call, GroupCommit
+from consensus.group_commit import Call
 from consensus.ledger.commands import Opcode, decode_runs, encode_runs
-from consensus.ledger.machine import ExecuteAnswer, LedgerMachine
-from consensus.raft.binding import LedgerNode
+from consensus.ledger.machine import ExecuteAnswer
+from consensus.raft.raft_thread import RaftThread
 
 Answer = TypeVar("Answer")
-STEP_S = 0.02
 EXECUTE_KEYS_MAX = 4096  # one command; a longer call travels as several
-LEASE_CHECK_EVERY_S = 0.5
+STALLED_AFTER_S = 1.0
+STALLED = "the Raft thread of this node is stalled: it may or may not take effect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,24 +71,12 @@ class KeyService:
         lease_s: float = 10.0,
         on_failure: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
-        self._on_failure = on_failure
         self._listen, self._others = listen, [peer for peer in peers if peer != listen]
         self._directory, self._cluster = Path(data_dir), cluster
         self._snapshot_every_s, self._lease_s = snapshot_every_s, lease_s
-        self._ledger = LedgerMachine()
-        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        self._group = GroupCommit(secrets.randbits(63))
-        self._node: LedgerNode | None = None
+        self._on_failure = on_failure
+        self._raft: RaftThread | None = None
         self._lock_file: IO[bytes] | None = None
-        self._woken = False
-        self._opening = False
-        self._renew_at = 0.0
-        self._leases_at = 0.0
-        self._leases: dict[int, tuple[int, float]] = {}
-        self._has_session = threading.Event()
-        self._stopping = threading.Event()
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
 
     def start(self) -> None:
         """Returns at once, with or without a majority. Raises `PortInUse`, `DataDirectoryError`, `Refused`."""
@@ -98,35 +84,32 @@ class KeyService:
             _check_loopback(address)
         self._lock_file = take_directory(self._directory, cluster=self._cluster, node=self._listen)
         try:
-            self._node = LedgerNode(
+            self._raft = RaftThread(
                 self._listen,
                 self._others,
                 self._directory,
-                apply=self._apply,
-                dump=self._ledger.dump,
-                load=self._ledger.load,
                 snapshot_every_s=self._snapshot_every_s,
+                lease_s=self._lease_s,
+                on_failure=self._on_failure,
             )
         except BaseException:
             self._lock_file.close()
             raise
-        self._thread.start()
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
         """Until the ledger has opened a session for this node. Raises `NoQuorum`."""
-        if not self._has_session.wait(timeout_s):
-            if self.failure is not None:
-                raise ConsensusError(f"the ledger of {self._listen} stopped: {self.failure}")
+        raft = self._started()
+        if not raft.has_session.wait(timeout_s):
+            if raft.failure is not None:
+                raise ConsensusError(f"the ledger of {self._listen} stopped: {raft.failure}")
             raise NoQuorum(
                 f"{self._listen} found no majority of its group within {timeout_s:g} s: start its peers"
             )
 
     def stop(self) -> None:
         """Idempotent; open calls end as unknown or refused."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._wake()
-            self._thread.join(10.0)
+        if self._raft is not None:
+            self._raft.stop()
         if self._lock_file is not None:
             self._lock_file.close()
 
@@ -144,7 +127,7 @@ class KeyService:
 
     @property
     def session(self) -> int | None:
-        return self._group.session
+        return None if self._raft is None else self._raft.session
 
     def reserve(self, count: int, *, timeout_s: float = 5.0) -> range:
         """`count` keys that nobody else ever gets. Raises `Refused`, `OutcomeUnknown` (then some keys may be lost)."""
@@ -183,63 +166,62 @@ class KeyService:
         return self._call(lambda _: [Opcode.BARRIER], lambda _: None, timeout_s=timeout_s)
 
     async def areserve(self, count: int, *, timeout_s: float = 5.0) -> range:
-        return await asyncio.wrap_future(self.reserve_future(count, timeout_s=timeout_s))
+        return await _aresult(self.reserve_future(count, timeout_s=timeout_s), timeout_s)
 
     async def aexecute(
         self, keys: Sequence[int], *, outcome: str = "done", timeout_s: float = 5.0
     ) -> list[ExecuteAnswer]:
-        return await asyncio.wrap_future(self.execute_future(keys, outcome=outcome, timeout_s=timeout_s))
+        return await _aresult(self.execute_future(keys, outcome=outcome, timeout_s=timeout_s), timeout_s)
 
     async def abarrier(self, *, timeout_s: float = 5.0) -> None:
-        await asyncio.wrap_future(self.barrier_future(timeout_s=timeout_s))
+        await _aresult(self.barrier_future(timeout_s=timeout_s), timeout_s)
 
     def is_executed(self, key: int, *, linearizable: bool = False) -> bool:
         """From the local replica, which may lag; `linearizable` passes a barrier first."""
         if linearizable:
             self.barrier()
-        return key in self._ledger.executed
+        return key in self._started().ledger.executed
 
     def executed(self, keys: Sequence[int]) -> list[bool]:
-        executed = self._ledger.executed
+        executed = self._started().ledger.executed
         return [key in executed for key in keys]
 
     def outcome(self, key: int) -> str | None:
-        if key not in self._ledger.executed:
+        if key not in self._started().ledger.executed:
             return None
-        return self._ledger.outcomes.get(key, "done")
+        return self._started().ledger.outcomes.get(key, "done")
 
     def high_water(self) -> int:
         """Every key below was handed out at some time, as far as the local replica knows."""
-        return self._ledger.next_key
+        return self._started().ledger.next_key
 
     def broadcast_status(self, status: bytes) -> None:
         """Sent to every peer about once a second, outside the log."""
-        if self._node is not None:
-            self._node.status = status
+        self._started().node.status = status
 
     def peer_status(self) -> dict[str, tuple[float, bytes]]:
         """Peer -> (age in s, its last status)."""
         now = time.monotonic()
-        known = {} if self._node is None else dict(self._node.peer_status)
+        known = dict(self._started().node.peer_status)
         return {peer: (now - at, status) for peer, (at, status) in known.items()}
 
     def statistics(self) -> LedgerStatistics:
-        node = self._node
-        if node is None:
-            raise Refused("the key service was not started")
+        raft = self._started()
+        node, ledger = raft.node, raft.ledger
+        leader = node.leader()
         return LedgerStatistics(
             node=self._listen,
-            leader=node.leader(),
+            leader=leader,
             is_leader=node.is_leader(),
-            ready=self._group.session is not None and node.leader() is not None,
+            ready=raft.session is not None and leader is not None,
             term=node.raftCurrentTerm,
             commit_index=node.raftCommitIndex,
             last_applied=node.raftLastApplied,
             log_length=node.log_length(),
-            session=self._group.session,
-            executed_count=len(self._ledger.executed),
-            high_water=self._ledger.next_key,
-            state_hash=self._ledger.hash.hex(),
+            session=raft.session,
+            executed_count=len(ledger.executed),
+            high_water=ledger.next_key,
+            state_hash=ledger.hash.hex(),
             peers=tuple(
                 PeerConnection(
                     address=peer, connected=node.connected(peer), round_trip_ms=node.round_trips_ms.get(peer)
@@ -247,6 +229,11 @@ class KeyService:
                 for peer in self._others
             ),
         )
+
+    def _started(self) -> RaftThread:
+        if self._raft is None:
+            raise Refused(f"the key service of {self._listen} was not started")
+        return self._raft
 
     def _execute_part(
         self, keys: Sequence[int], outcome: str, timeout_s: float
@@ -285,10 +272,7 @@ class KeyService:
             else:
                 future.set_result(convert(raw))
 
-        if self.failure is not None or self._stopping.is_set() or self._node is None:
-            end(None, Refused(f"the key service of {self._listen} is not running"))
-            return future
-        self._calls.put(
+        self._started().call(
             Call(
                 command=command,
                 end=end,
@@ -297,109 +281,22 @@ class KeyService:
                 needs_session=needs_session,
             )
         )
-        self._wake()
         return future
-
-    def _wake(self) -> None:
-        if not self._woken and self._node is not None:
-            self._woken = True  # a doubled wake is harmless, a lost one waits STEP_S
-            self._node.wake()
-
-    def _apply(self, command: bytes) -> None:
-        proposer, seq, answers = self._ledger.apply(command)
-        if proposer == self._group.proposer:
-            self._group.answered(seq, answers, time.monotonic())
-
-    def _run(self) -> None:
-        assert self._node is not None
-        try:
-            while not self._stopping.is_set():
-                self._step(self._node)
-        except BaseException as error:
-            self.failure = error
-            self._on_failure(error)
-        finally:
-            self._end_calls()
-            try:
-                self._node.close()
-            except (OSError, ValueError) as error:  # the fault that ended the thread, met again
-                self.failure = self.failure or error
-
-    def _end_calls(self) -> None:
-        reason = "stopped" if self.failure is None else f"stopped by a fault: {self.failure}"
-        while not self._calls.empty():
-            self._group.add(self._calls.get_nowait())
-        self._group.end_all(OutcomeUnknown(f"the key service of {self._listen} has {reason}"))
-
-    def _step(self, node: LedgerNode) -> None:
-        self._woken = False
-        while not self._calls.empty():
-            self._group.add(self._calls.get_nowait())
-        now = time.monotonic()
-        leader = node.leader()
-        if leader is not None:
-            self._keep_session(now)
-            for command in self._group.propose(now):
-                node.propose(command)
-        self._group.expire(now)
-        if now >= self._leases_at:
-            self._leases_at = now + LEASE_CHECK_EVERY_S
-            self._judge_leases(node, now)
-        node.step(0.0 if not self._calls.empty() else STEP_S)
-        for seq, answers in self._ledger.stored_answers(self._group.proposer).items():
-            if seq in self._group.in_flight:  # answered inside a snapshot that was installed
-                self._group.answered(seq, answers, time.monotonic())
-
-    def _keep_session(self, now: float) -> None:
-        if self._group.session is None:
-            self._has_session.clear()
-            if not self._opening:
-                self._opening = True
-                self._internal([Opcode.OPEN_SESSION, self._listen], self._opened, now)
-        elif now >= self._renew_at:
-            self._renew_at = now + self._lease_s / 4
-            self._internal([Opcode.RENEW, self._group.session], self._renewed, now)
-
-    def _internal(
-        self, command: list[Any], end: Callable[[Any, ConsensusError | None], None], now: float
-    ) -> None:
-        self._group.add(Call(command=lambda _: command, end=end, deadline=now + self._lease_s))
-
-    def _opened(self, number: Any, error: ConsensusError | None) -> None:
-        self._opening = False
-        if error is None:
-            self._group.session = number
-            self._renew_at = 0.0
-            self._has_session.set()
-
-    def _renewed(self, _: Any, error: ConsensusError | None) -> None:
-        if isinstance(error, Refused) and not isinstance(error, NoQuorum):
-            self._group.session = None
-
-    def _judge_leases(self, node: LedgerNode, now: float) -> None:
-        """The leader's own clock ends leases, anew in each leadership; a wall clock never does."""
-        if not node.is_leader():
-            self._leases.clear()
-            return
-        for number, session in self._ledger.sessions.items():
-            renewals, seen_at = self._leases.get(number, (-1, now))
-            if not session.open:
-                self._leases.pop(number, None)
-            elif renewals != session.renewals:
-                self._leases[number] = (session.renewals, now)
-            elif now - seen_at > self._lease_s:
-                self._leases[number] = (renewals, now)
-                self._internal([Opcode.CLOSE_SESSION, number], lambda _answer, _error: None, now)
 
 
 def _result(future: Future[Answer], timeout_s: float) -> Answer:
     """The Raft thread ends each call by its deadline; a second later it is taken for stalled, say by a slow disk."""
     try:
-        return future.result(timeout_s + 1)
+        return future.result(timeout_s + STALLED_AFTER_S)
     except TimeoutError as error:
-        raise OutcomeUnknown(
-            "the Raft thread of this node is stalled: it may or may not take effect"
-        ) from error
+        raise OutcomeUnknown(STALLED) from error
+
+
+async def _aresult(future: Future[Answer], timeout_s: float) -> Answer:
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s + STALLED_AFTER_S)
+    except TimeoutError as error:
+        raise OutcomeUnknown(STALLED) from error
 
 
 def _check_loopback(address: str) -> None:

@@ -17,17 +17,15 @@ from typing import Any
 
 from executor.errors import ExecutorError, ExecutorFull, ExecutorStopped, HandlerError, HandlerLoadError
 from executor.handlers.declaration import Handler
+from executor.labels.by_mean import LabelsByMean
 from executor.lanes.scheduler import Scheduler
 from executor.payload import PAYLOAD_BYTES_MAX
-from executor.runners.meter import Meter
 from executor.runners.process import WorkerProcess
 from executor.task import ExecutorStatistics, Lane, LaneStatistics, Outcome, Status, Task
 
 log = logging.getLogger(__name__)
 
 HELD_TASKS_MAX = 20_000
-ROOM_TASKS_MAX = 2_000
-ROOM_S = 0.5
 HARD_AFTER_S = 5.0
 TICK_S = 0.2
 BACK_OFF_S = (0.1, 10.0)
@@ -59,8 +57,7 @@ class Executor:
         self._workers: list[WorkerProcess | None] = [None] * workers
         self._start_at_s = [0.0] * workers
         self._early_deaths = [0] * workers
-        self._meters: dict[str, Meter] = {}
-        self._all = Meter()
+        self._labels = LabelsByMean(self.handlers)
         self._number = 0
         self._outcomes: list[Outcome] = []
         self._counts = dict.fromkeys(Status, 0)
@@ -97,11 +94,8 @@ class Executor:
     def room(self, lane: Lane | None = None) -> int:
         """How many more tasks it wants now: half a second of work, for the workers that may take this lane."""
         slots = len(self._workers) if lane is None else self._scheduler.slots(lane)
-        wanted = slots * 16
-        if self._all.is_known:
-            wanted = round(slots * ROOM_S / max(self._all.mean_wall_s, 1e-6))
         with self._lock:
-            return max(0, min(max(wanted, slots * 2), ROOM_TASKS_MAX) - self._held) if self._open else 0
+            return max(0, self._labels.room(slots) - self._held) if self._open else 0
 
     def stop(self, grace_s: float = 5.0) -> None:
         """Ends within about grace_s + 10 s. Running tasks may finish within the grace; unstarted ones are RETURNED."""
@@ -118,7 +112,7 @@ class Executor:
         running = dict.fromkeys(Lane, 0)
         for worker in workers:
             for task in tuple(worker.in_flight.values()):
-                running[self._lane(task.handler)] += 1
+                running[self._labels.lane(task.handler)] += 1
         return ExecutorStatistics(
             lanes={
                 lane: LaneStatistics(
@@ -128,7 +122,7 @@ class Executor:
                 )
                 for lane in Lane
             },
-            handlers={name: meter.statistics() for name, meter in tuple(self._meters.items())},
+            handlers=self._labels.statistics(),
             workers=tuple(worker.pid for worker in workers),
             done=self._counts[Status.DONE],
             failed=sum(
@@ -189,32 +183,18 @@ class Executor:
         while self._offered:
             task = self._offered.popleft()
             if self._stop_at_s is not None:
-                self._end(task, Status.RETURNED)
+                self._end(Outcome(seq=task.seq, key=task.key, status=Status.RETURNED))
             elif task.handler not in self.handlers:
                 text = f"no handler is named {task.handler!r}; known: {', '.join(sorted(self.handlers)[:20])}"
-                self._end(task, Status.UNKNOWN_HANDLER, error=text)
+                self._end(Outcome(seq=task.seq, key=task.key, status=Status.UNKNOWN_HANDLER, error=text))
             elif len(task.arguments) > PAYLOAD_BYTES_MAX:
                 text = f"PayloadError: {len(task.arguments)} bytes of arguments, the limit is {PAYLOAD_BYTES_MAX}"
-                self._end(task, Status.FAILED, error=text)
+                self._end(Outcome(seq=task.seq, key=task.key, status=Status.FAILED, error=text))
             else:
-                self._scheduler.add(task, self._lane(task.handler))
+                self._scheduler.add(task, self._labels.lane(task.handler))
         if self._stop_at_s is not None:
             for task in self._scheduler.take_all():
-                self._end(task, Status.RETURNED)
-
-    def _lane(self, name: str) -> Lane:
-        declared = self.handlers[name]
-        if declared.lane is not None:
-            return declared.lane
-        meter = self._meters.get(name)
-        is_long = meter is not None and meter.is_long
-        if declared.is_async:
-            return Lane.IO_LONG if is_long else Lane.IO_SHORT
-        return Lane.CPU_LONG if is_long else Lane.CPU_SHORT
-
-    def _is_brief(self, task: Task) -> bool:
-        meter = self._meters.get(task.handler)
-        return meter is not None and meter.is_brief
+                self._end(Outcome(seq=task.seq, key=task.key, status=Status.RETURNED))
 
     def _feed(self, worker: WorkerProcess, selector: selectors.BaseSelector) -> None:
         if self._workers[worker.slot] is not worker:
@@ -222,9 +202,13 @@ class Executor:
         worker.flush()
         while worker.ready and len(worker.batches) < 2:
             only_brief = bool(worker.batches)
-            if only_brief and not all(self._is_brief(task) for task in worker.in_flight.values()):
+            if only_brief and not all(
+                self._labels.is_brief(task.handler) for task in worker.in_flight.values()
+            ):
                 break
-            batch = self._scheduler.take(worker.slot, is_brief=self._is_brief, only_brief=only_brief)
+            batch = self._scheduler.take(
+                worker.slot, is_brief=lambda task: self._labels.is_brief(task.handler), only_brief=only_brief
+            )
             if not batch:
                 break
             first = self._number + 1
@@ -275,16 +259,18 @@ class Executor:
             for number, status, result, error, trace, wall_s, cpu_s in message[1]:
                 task = worker.finish(number)
                 if task is not None:
-                    self._meters.setdefault(task.handler, Meter()).add(wall_s=wall_s, cpu_s=cpu_s)
-                    self._all.add(wall_s=wall_s, cpu_s=cpu_s)
+                    self._labels.add(task.handler, wall_s=wall_s, cpu_s=cpu_s)
                     self._end(
-                        task,
-                        Status(status),
-                        result=result,
-                        error=error,
-                        traceback=trace,
-                        wall_s=wall_s,
-                        cpu_s=cpu_s,
+                        Outcome(
+                            seq=task.seq,
+                            key=task.key,
+                            status=Status(status),
+                            result=result,
+                            error=error,
+                            traceback=trace,
+                            wall_s=wall_s,
+                            cpu_s=cpu_s,
+                        )
                     )
         else:
             raise ValueError(f"unknown kind {message[0]!r}")
@@ -298,14 +284,16 @@ class Executor:
         number, start_s = worker.started()
         for each, task in worker.in_flight.items():
             if each > number:
-                self._end(task, Status.RETURNED)
+                self._end(Outcome(seq=task.seq, key=task.key, status=Status.RETURNED))
             elif each == worker.hard_timeout:
                 text = f"handler {task.handler!r} ignored its time-out; its worker was killed"
                 wall_s = time.monotonic() - start_s
-                self._end(task, Status.TIMED_OUT, error=text, wall_s=wall_s)
+                self._end(
+                    Outcome(seq=task.seq, key=task.key, status=Status.TIMED_OUT, error=text, wall_s=wall_s)
+                )
             else:
                 text = f"the worker process {worker.pid} ended ({how}) while {task.handler!r} ran in it"
-                self._end(task, Status.DIED, error=text)
+                self._end(Outcome(seq=task.seq, key=task.key, status=Status.DIED, error=text))
         worker.in_flight = {}
         if worker.ready:
             self._start_at_s[worker.slot] = 0.0
@@ -321,30 +309,9 @@ class Executor:
         self._start_at_s[slot] = time.monotonic() + wait_s
         log.warning("worker %d is started again in %.1f s: %s", slot, wait_s, reason)
 
-    def _end(
-        self,
-        task: Task,
-        status: Status,
-        *,
-        result: bytes | None = None,
-        error: str | None = None,
-        traceback: str | None = None,
-        wall_s: float = 0.0,
-        cpu_s: float = 0.0,
-    ) -> None:
-        self._counts[status] += 1
-        self._outcomes.append(
-            Outcome(
-                seq=task.seq,
-                key=task.key,
-                status=status,
-                result=result,
-                error=error,
-                traceback=traceback,
-                wall_s=wall_s,
-                cpu_s=cpu_s,
-            )
-        )
+    def _end(self, outcome: Outcome) -> None:
+        self._counts[outcome.status] += 1
+        self._outcomes.append(outcome)
 
     def _report(self) -> None:
         if not self._outcomes:

@@ -70,18 +70,6 @@ class Report:
         return json_text.dumps(verdict | values)
 
 
-class ForgetfulBroker(MockBroker):
-    """The in-process broker with the cluster's topics in place: it cannot create them when a node asks, but does so when
-    a producer wants to know about them."""
-
-    def start(self) -> str:
-        kafka = super().start()
-        if self._owner is not None:
-            for topic in all_topics(PREFIX):
-                self._owner.list_topics(topic, timeout=10)
-        return kafka
-
-
 class LeaderWatch:
     """Adds up the time in which no living node says that it leads, to `VIEW_EVERY_S` plus one answer exactly.
 
@@ -165,7 +153,7 @@ def _run(place: Path, nodes: int, notes: Console) -> Report:
     open_effects(database).close()
     files = standard_library()
     with contextlib.ExitStack() as ended:  # whatever happens: nodes first, then the broker
-        broker: DevBroker | ForgetfulBroker = DevBroker(place / "broker")
+        broker: DevBroker | MockBroker = DevBroker(place / "broker")
         ended.callback(lambda: broker.stop())
         try:
             notes.print(f"Starting {APACHE_KAFKA} in {place} ...", soft_wrap=True)
@@ -177,7 +165,7 @@ def _run(place: Path, nodes: int, notes: Console) -> Report:
                 soft_wrap=True,
             )
             broker.stop()
-            broker = ForgetfulBroker()
+            broker = MockBroker(all_topics(PREFIX))
             kafka = broker.start()
         notes.print(f"Starting {nodes} nodes ...")
         cluster = LocalCluster(place, nodes, HANDLERS, kafka=kafka, prefix=PREFIX)

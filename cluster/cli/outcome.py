@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from cluster.client import KEYS_BLOCK, Client
+from cluster.cluster_file import api_addresses
 from cluster.errors import QuorateError, Refused, SettingsError, Unavailable, WaitTimeout
-from cluster.local_cluster import api_addresses
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2

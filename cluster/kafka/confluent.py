@@ -198,15 +198,21 @@ def read_record_keys(kafka: str, topics: Sequence[str], *, timeout_s: float) -> 
 
 
 class MockBroker:
-    """librdkafka's in-process broker, for the demo only: it forgets everything when this process ends."""
+    """librdkafka's in-process broker, for the demo only: it forgets everything when this process ends.
 
-    def __init__(self) -> None:
+    It cannot create topics on request, but does so when a producer asks about them: name all that will be used.
+    """
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = topics
         self._owner: Producer | None = None
 
     def start(self) -> str:
         """Returns the bootstrap address on loopback."""
         self._owner = Producer({"test.mock.num.brokers": 1, "log_level": 2, "bootstrap.servers": "unused"})
         metadata = self._owner.list_topics(timeout=10)
+        for topic in self._topics:
+            self._owner.list_topics(topic, timeout=10)
         broker = next(iter(metadata.brokers.values()))
         return f"{broker.host}:{broker.port}"
 

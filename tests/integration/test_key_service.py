@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -20,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from consensus import KeyService, OutcomeUnknown
+from consensus import KeyService, OutcomeUnknown, Refused
+from consensus.group_commit import CALLS_MAX
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -314,9 +316,15 @@ def test_a_stalled_raft_thread_does_not_hold_its_callers(tmp_path: Path) -> None
         try:
             with pytest.raises(OutcomeUnknown, match="stalled"):
                 service.reserve(1, timeout_s=0.1)
+            with pytest.raises(OutcomeUnknown, match="stalled"):
+                asyncio.run(service.areserve(1, timeout_s=0.1))
+            calls = [service.barrier_future(timeout_s=60) for _ in range(CALLS_MAX + 1)]
+            with pytest.raises(Refused, match="slow down"):
+                calls[-1].result(0)
         finally:
             go_on.set()
 
+        assert all(call.exception(60) is None or isinstance(call.exception(), Refused) for call in calls)
         assert len(service.reserve(5)) == 5
 
 
