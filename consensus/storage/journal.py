@@ -1,117 +1,181 @@
-"""The Raft log on disk: an append-only file of checksummed records, flushed before anything that it says leaves the node.
+"""The Raft log: entries in memory, and on disk before anything that they say leaves the node.
 
-File: 8 bytes magic and version, then records: u32 length, u32 CRC32C (of what follows), u8 kind, u64 index, u64 term, payload.
-Kinds: entry; cut (everything from `index` on is void: bytes are never rewritten in place). A torn last record is cut off at
-start; a bad record with good ones behind it is damage and stops the node. The vote stands in its own file, replaced by rename.
-The commit index is not stored: the leader tells it. Compaction writes what is left into a new file and renames it.
+`add` only remembers. `sync` encodes all that was added since the last one, writes it at once, calls fdatasync once, and then writes a seal,
+which proves to the next start that this batch was synced. `write` is `sync` without the fdatasync, for sync mode interval.
+Bytes are never rewritten: a conflict's suffix ends by a *cut* record. A full segment is followed by a new one; before that it is synced,
+so that a batch lies in one segment. Term and vote stand in their slots (`votes.py`), the commit index nowhere: the leader tells it.
+
+A full disk raises `DiskFull`; the partly written tail is cut and the same bytes are written again by the next call. Any other error is
+final: after a failed fdatasync nobody knows what is on disk (the kernel forgets the pages), so later calls raise it again without
+asking the disk.
 """
 
 from __future__ import annotations
 
-import os
-import struct
-from pathlib import Path
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import Enum
+from typing import overload
 
-import crc32c
-import msgpack
+from consensus.storage.disk import Disk, DiskFile, DiskFull, is_full
+from consensus.storage.records import (
+    KIND_CUT,
+    KIND_ENTRY,
+    KIND_SEAL,
+    RECORD_BYTES_MAX,
+    Header,
+    LogEntry,
+    encode_record,
+    record_size_bytes,
+)
+from consensus.storage.reserve import Reserve
+from consensus.storage.segments import Segment, create_segment, droppable, read_segments
+from consensus.storage.votes import Vote, VoteSlots
 
-from consensus.errors import DataDirectoryError
-
-MAGIC = b"QJRNL\x00\x00\x01"
-_HEADER = struct.Struct("<II")
-_BODY = struct.Struct("<BQQ")
-KIND_ENTRY, KIND_CUT = 0, 1
-RECORD_BYTES_MAX = 1 << 20
-REJOIN = "move the directory away and start the node anew: it then gets the state from the others"
-
-LogEntry = tuple[bytes, int, int]  # command, index, term: the library's order
-
-
-def sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+SEGMENT_BYTES_MAX = 64 << 20  # dropped as a whole; one is read in well under a second
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes, flushes and renames, so that `path` holds either the old bytes or the new ones, whatever happens."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
+class SyncMode(Enum):
+    ALWAYS = "always"
+    INTERVAL = "interval"
 
 
 class Journal:
-    """Method names in camel case are the library's. One thread uses it. Entries are kept in memory as well."""
+    """Method names in camel case are the library's. One thread uses it. Positions are those of the list in memory."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._vote_path = path.with_name("vote")
-        self._entries: list[LogEntry] = []
-        self._term, self._voted_for = self._read_vote()
-        if path.exists():
-            self._recover()
-        else:
-            self.setCurrentTerm(self._term, self._voted_for)  # first: a journal without a vote is refused
-            replace_file(path, MAGIC)
-        self._file = path.open("ab", buffering=0)
-        self._pending = bytearray()
-        self._unsynced = False
+    def __init__(
+        self,
+        disk: Disk,
+        reserve: Reserve,
+        *,
+        cluster: str,
+        node: str,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+    ) -> None:
+        """Opens what `open_storage` once created. Raises `DataDirectoryError`; `repairs` tells what was put right."""
+        self._disk, self._reserve, self._cluster, self._node = disk, reserve, cluster, node
+        self._segment_bytes_max = segment_bytes_max
+        self._votes = VoteSlots(disk, cluster=cluster, node=node)
+        found = read_segments(disk, self._votes.vote, cluster=cluster, node=node)
+        self.repairs = self._votes.repairs + found.repairs
+        self._segments: list[Segment] = found.segments
+        self._entries: list[LogEntry] = found.entries
+        self._seed, self._header_bytes = found.header.seed, found.header.size_bytes
+        self._file: DiskFile = disk.open(self._segments[-1].name)
+        self._file.sync()  # a killed process leaves bytes that are written but not synced: from here on they count
+        self._broken: OSError | None = None
+        self._pending: list[tuple[int, int, int, bytes]] = []  # kind, index, term, payload: not yet encoded
+        self._pending_bytes = 0
+        self._batch = bytearray()  # encoded, not yet synced
+        self._written = 0  # so much of it is written
+        self._synced_bytes = found.end_bytes
+        self._roll_wanted = False
+        self._born: tuple[Segment, Header, DiskFile] | None = (
+            None  # the next one, until the vote slots know it
+        )
+        self._closed = False
+        self.unsynced = False
+        self.synced_index = self._entries[-1][1] if self._entries else 0
+        if not found.sealed:
+            self._seal()
+
+    # -- the log
 
     def add(self, command: bytes | str, idx: int, term: int) -> None:
         data = command.encode("latin-1") if isinstance(command, str) else bytes(command)
+        if len(data) > RECORD_BYTES_MAX:
+            raise ValueError(f"an entry of {len(data)} bytes is too large for the journal")
+        if self._entries and idx != self._entries[-1][1] + 1:
+            raise ValueError(f"entry {idx} cannot follow entry {self._entries[-1][1]}")
         self._entries.append((data, idx, term))
         self._record(KIND_ENTRY, idx, term, data)
 
     def clear(self) -> None:
-        if self._entries:
-            self._record(KIND_CUT, 0, 0, b"")
+        """All is void. What follows begins a new segment, so that the old ones can be dropped."""
         self._entries = []
+        self.synced_index = 0
+        self._record(KIND_CUT, 0, 0, b"")
+        self._roll_wanted = True
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:
         if entryFrom < len(self._entries):
-            self._record(KIND_CUT, self._entries[entryFrom][1], 0, b"")
+            index = self._entries[entryFrom][1]
             del self._entries[entryFrom:]
+            self.synced_index = min(self.synced_index, index - 1)
+            self._record(KIND_CUT, index, 0, b"")
 
     def deleteEntriesTo(self, entryTo: int) -> None:
-        self._entries = self._entries[entryTo:]
-        data = bytearray(MAGIC)
-        for command, idx, term in self._entries:
-            data += _record(KIND_ENTRY, idx, term, command)
-        self._pending.clear()
-        replace_file(self._path, bytes(data))
-        self._file.close()
-        self._file = self._path.open("ab", buffering=0)
-        self._unsynced = False
+        """Only memory forgets; files go by `drop_segments_below`."""
+        del self._entries[:entryTo]
 
-    def sync(self) -> None:
-        """After this everything added is on disk. Costs nothing when nothing was added. Raises `OSError`."""
-        if self._pending:
-            view = memoryview(bytes(self._pending))
-            while view:
-                view = view[self._file.write(view) or 0 :]
-            self._pending.clear()
-            self._unsynced = True
-        if self._unsynced:
-            os.fdatasync(self._file.fileno())
-            self._unsynced = False
-
-    def __getitem__(self, item: int) -> LogEntry:
+    @overload
+    def __getitem__(self, item: int) -> LogEntry: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[LogEntry]: ...
+    def __getitem__(self, item: int | slice) -> LogEntry | list[LogEntry]:
         return self._entries[item]
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    # -- to the disk
+
+    def sync(self) -> None:
+        """Everything added is on disk. Costs nothing when nothing was added. Raises `DiskFull` (repeat it later) or `OSError`."""
+        if not self.unsynced and self._broken is None:
+            return
+        with self._judging_errors():
+            self._write()
+            self._sync_batch()
+            self._seal()
+            self._reserve.restore()
+
+    def write(self) -> None:
+        """Everything added survives the end of the process, though not yet a power cut. Raises as `sync`."""
+        with self._judging_errors():
+            if self._pending or self._written < len(self._batch):
+                self._write()
+
+    def drop_segments_below(self, index: int) -> None:
+        """Removes whole old segments that hold only entries below `index`. Raises as `sync`."""
+        dropped = list(droppable(self._segments, index))
+        if not dropped:
+            return
+        with self._judging_errors():
+            self._write_vote(replace(self._vote(), first_segment=dropped[-1].number + 1))
+            for segment in dropped:
+                self._disk.remove(segment.name)
+            self._disk.sync_directory()
+        del self._segments[: len(dropped)]
+
     def _destroy(self) -> None:
+        """Orderly stop: synced, and the vote slots say how far, so that a later loss of the end is seen."""
+        if self._closed:
+            return
+        self._closed = True
         try:
-            self.sync()
+            if self._broken is None:
+                with contextlib.suppress(DiskFull):  # what could not be synced was not acknowledged
+                    self.sync()
+                    with self._judging_errors():
+                        self._write_vote(self._vote())
         finally:
             self._file.close()
+            self._votes.close()
+
+    # -- term and vote
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
+        """Both slots are synced when this returns. Raises as `sync`; then the old vote is still in force."""
+        with self._judging_errors():
+            self._write_vote(replace(self._vote(), term=term, voted_for=votedForNodeId))
+
+    def getCurrentTerm(self) -> int:
+        return self._votes.vote.term
+
+    def getVotedForNodeId(self) -> str | None:
+        return self._votes.vote.voted_for
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:
         """Not stored: a stored one could pass the end of the log."""
@@ -119,76 +183,126 @@ class Journal:
     def getRaftCommitIndex(self) -> int:
         return 1
 
-    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
-        self._term, self._voted_for = term, votedForNodeId
-        body = msgpack.packb([term, votedForNodeId])
-        replace_file(self._vote_path, struct.pack("<I", crc32c.crc32c(body)) + body)
-
-    def getCurrentTerm(self) -> int:
-        return self._term
-
-    def getVotedForNodeId(self) -> str | None:
-        return self._voted_for
-
     def onOneSecondTimer(self) -> None:
         """The library's timer for lazy writes; nothing here is lazy."""
 
-    def _record(self, kind: int, idx: int, term: int, payload: bytes) -> None:
-        self._pending += _record(kind, idx, term, payload)
+    # -- inside
 
-    def _read_vote(self) -> tuple[int, str | None]:
-        if not self._vote_path.exists():
-            if self._path.exists():
-                raise DataDirectoryError(
-                    f"{self._vote_path} is missing although a journal is there: {REJOIN}"
-                )
-            return 0, None
-        data = self._vote_path.read_bytes()
-        if len(data) < 5 or struct.unpack("<I", data[:4])[0] != crc32c.crc32c(data[4:]):
-            raise DataDirectoryError(f"{self._vote_path} is damaged: {REJOIN}")
-        term, voted_for = msgpack.unpackb(data[4:])
-        return term, voted_for
+    def _record(self, kind: int, index: int, term: int, payload: bytes) -> None:
+        self._pending.append((kind, index, term, payload))
+        self._pending_bytes += record_size_bytes(len(payload))
+        self.unsynced = True
 
-    def _recover(self) -> None:
-        data = self._path.read_bytes()
-        if data[: len(MAGIC)] != MAGIC:
-            raise DataDirectoryError(f"{self._path} is no journal of this version: {REJOIN}")
-        place = len(MAGIC)
-        while place < len(data):
-            record = _read_record(data, place)
-            if record is None:
-                break
-            size, kind, idx, term, payload = record
-            if kind == KIND_ENTRY:
-                self._entries.append((payload, idx, term))
-            else:
-                while self._entries and self._entries[-1][1] >= idx:
-                    self._entries.pop()
-            place += size
-        if place == len(data):
+    def _write(self) -> None:
+        if self._pending:
+            self._roll_if_due()
+            self._encode()
+        self._write_batch()
+
+    def _roll_if_due(self) -> None:
+        end = self._synced_bytes + len(self._batch)
+        full = end + self._pending_bytes > self._segment_bytes_max and end > self._header_bytes
+        if full or self._roll_wanted:
+            self._write_batch()
+            self._sync_batch()
+            self._roll()
+
+    def _roll(self) -> None:
+        """The vote slots must know the new segment before anything in it counts."""
+        if self._born is None:
+            first = next((index for kind, index, _, _ in self._pending if kind == KIND_ENTRY), 0)
+            self._born = create_segment(
+                self._disk,
+                number=self._segments[-1].number + 1,
+                first_index=first,
+                cluster=self._cluster,
+                node=self._node,
+            )
+        segment, header, file = self._born
+        self._write_vote(replace(self._vote(), last_segment=segment.number, synced_bytes=header.size_bytes))
+        self._born = None
+        self._file.close()
+        self._file = file
+        self._segments.append(segment)
+        self._seed, self._header_bytes = header.seed, header.size_bytes
+        self._synced_bytes = header.size_bytes
+        self._roll_wanted = False
+
+    def _encode(self) -> None:
+        start, seed, segment = self._synced_bytes, self._seed, self._segments[-1]
+        for kind, index, term, payload in self._pending:
+            self._batch += encode_record(
+                kind, index, term, payload, batch=start, place=start + len(self._batch), seed=seed
+            )
+            if kind == KIND_ENTRY and index > segment.last_index:
+                segment.last_index = index
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _write_batch(self) -> None:
+        if self._written == len(self._batch):
             return
-        if any(_read_record(data, later) is not None for later in range(place + 1, len(data))):
-            raise DataDirectoryError(f"{self._path} is damaged at byte {place}: {REJOIN}")
-        with self._path.open("r+b") as file:  # a torn tail: never acknowledged, as its flush had not returned
-            file.truncate(place)
-            os.fsync(file.fileno())
+        try:
+            self._file.write(bytes(memoryview(self._batch)[self._written :]))
+        except OSError as error:
+            if is_full(error):
+                self._cut_back(self._written)
+            raise
+        self._written = len(self._batch)
 
+    def _sync_batch(self) -> None:
+        try:
+            self._file.sync()
+        except OSError as error:
+            if is_full(error):  # room that was promised and is not there: what was written may be gone
+                self._cut_back(0)
+            raise
+        self._synced_bytes += len(self._batch)
+        self._batch, self._written = bytearray(), 0
+        if not self._pending:
+            self.unsynced = False
+            self.synced_index = self._entries[-1][1] if self._entries else 0
 
-def _record(kind: int, idx: int, term: int, payload: bytes) -> bytes:
-    body = _BODY.pack(kind, idx, term) + payload
-    return _HEADER.pack(len(body), crc32c.crc32c(body)) + body
+    def _cut_back(self, written: int) -> None:
+        """The file ends after that much of the batch again, so that the next try neither doubles nor skips a byte."""
+        try:
+            self._file.truncate(self._synced_bytes + written)
+        except OSError as error:
+            self._broken = error
+            raise
+        self._written = written
 
+    def _seal(self) -> None:
+        """Itself unsynced: it goes to disk with the next batch at the latest."""
+        here = self._synced_bytes
+        self._batch += encode_record(KIND_SEAL, 0, 0, b"", batch=here, place=here, seed=self._seed)
+        with contextlib.suppress(DiskFull), self._judging_errors():
+            self._write_batch()
 
-def _read_record(data: bytes, place: int) -> tuple[int, int, int, int, bytes] | None:
-    """(bytes used, kind, index, term, payload), or None if no good record begins at `place`."""
-    if place + _HEADER.size + _BODY.size > len(data):
-        return None
-    length, checksum = _HEADER.unpack_from(data, place)
-    start = place + _HEADER.size
-    if not _BODY.size <= length <= RECORD_BYTES_MAX or start + length > len(data):
-        return None
-    body = data[start : start + length]
-    if crc32c.crc32c(body) != checksum:
-        return None
-    kind, idx, term = _BODY.unpack_from(body)
-    return _HEADER.size + length, kind, idx, term, body[_BODY.size :]
+    def _vote(self) -> Vote:
+        """Term and vote as they stand, and how far the journal goes now."""
+        return replace(
+            self._votes.vote, last_segment=self._segments[-1].number, synced_bytes=self._synced_bytes
+        )
+
+    def _write_vote(self, vote: Vote) -> None:
+        try:
+            self._votes.write(vote)
+        except OSError as error:
+            if not is_full(error) or not self._reserve.release():
+                raise
+            self._votes.write(vote)
+
+    @contextlib.contextmanager
+    def _judging_errors(self) -> Iterator[None]:
+        if self._broken is not None:
+            raise self._broken
+        try:
+            yield
+        except DiskFull:
+            raise
+        except OSError as error:
+            if self._broken is None and is_full(error):
+                raise DiskFull("the log of this node cannot be written") from error
+            self._broken = self._broken or error
+            raise
