@@ -2,7 +2,7 @@
 
 from consensus.errors import ConsensusError, DataDirectoryError, NoQuorum, OutcomeUnknown, PortInUse, Refused
 from consensus.key_service import KeyService, LedgerStatistics, PeerConnection
-from consensus.ledger.machine import ExecuteAnswer
+from consensus.operations import ExecuteAnswer
 
 __all__ = [
     "ConsensusError",

@@ -16,7 +16,14 @@ class NoQuorum(Refused):
 
 
 class OutcomeUnknown(ConsensusError):
-    """Proposed, but no answer before the deadline: it may have been applied or may still be."""
+    """Proposed, but no answer before the deadline: it may have been applied or may still be.
+
+    `call_id`, if there is one, repeats this very call through `KeyService.repeat`: it takes effect once, however often it is asked.
+    """
+
+    def __init__(self, message: str, call_id: str | None = None) -> None:
+        super().__init__(message)
+        self.call_id = call_id
 
 
 class PortInUse(ConsensusError):
@@ -25,3 +32,7 @@ class PortInUse(ConsensusError):
 
 class DataDirectoryError(ConsensusError):
     """The data directory belongs to somebody else, or what it holds is damaged; the text says what to do."""
+
+
+class CertificateError(ConsensusError):
+    """A certificate or key is missing, unreadable, expired or another's; the text names the file and what to do."""

@@ -1,183 +1,199 @@
-"""The replicated ledger: a deterministic machine over entries. No clock, no chance, no I/O.
+"""The replicated ledger: a deterministic machine over entries, hosting tables. No clock, no chance, no I/O.
 
-Every entry is applied at most once: its answers are kept by (proposer, seq) until the proposer has seen them, a seq below
-`answered_below` was settled, and entries of a retired proposer (its node has opened a session in a later life) are ignored.
-The rolling hash covers every applied entry, so that nodes with equal history, and only those, show equal hashes.
+An entry takes effect at most once and only within the life of its proposer (`sessions.py`); a repeat is given the stored answers. A
+command that is unknown, malformed or not allowed is answered with a refusal and changes nothing. The rolling hash covers term, bytes
+and answers of every entry: nodes with equal history and equal machines, and only those, show equal hashes.
 """
 
 from __future__ import annotations
 
-import enum
 import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgpack
-from pyroaring import BitMap64
 
-from consensus.ledger.commands import Opcode, decode_entry, decode_runs, encode_runs
+from consensus.ledger.bindings import Bindings
+from consensus.ledger.blocks import Blocks
+from consensus.ledger.claims import Claims
+from consensus.ledger.commands import (
+    FIRST_FOREIGN_OPCODE,
+    CommandRefused,
+    Entry,
+    Opcode,
+    decode_entry,
+    refused,
+)
+from consensus.ledger.executed import Executed
+from consensus.ledger.marks import Marks
+from consensus.ledger.members import Members
+from consensus.ledger.sessions import Sessions
+from consensus.ledger.table import Context, Table
 
-FIRST_KEY = 1
-RESERVE_KEYS_MAX = 1 << 20
-DUMP_VERSION = 1
-OUTCOMES = ("done", "dead", "cancelled", "abandoned")
+FORMAT_VERSION = 2
+HASH_BYTES = 16
+HEAD, END = "ledger", "end"  # the first and the last section
 
 
-class ExecuteAnswer(enum.Enum):
-    NEW = "new"  # this call marked it
-    ALREADY = "already"  # it was marked before
-    LATE = "late"  # marked now, though the caller's session is closed in the ledger
+class Applied(NamedTuple):
+    """`answers`: one a command, plain data or `{"refused": sentence}`. None: no effect now; the entry's seq is settled, or its
+    proposer is not the current life of a node."""
 
-
-@dataclass(slots=True, kw_only=True)
-class Session:
-    """One life of one node. `renewals` only counts; leases are judged by the leader's own clock."""
-
-    node: str
     proposer: int
-    open: bool = True
-    renewals: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class _Proposer:
-    answered_below: int = 0
-    answers: dict[int, list[Any]] = field(default_factory=dict)
+    seq: int
+    answers: list[Any] | None
 
 
 class LedgerMachine:
-    """One thread applies; `executed` and `outcomes` may be read by any (single calls are atomic under the GIL)."""
+    """One thread applies, freezes and loads. Others may read `hash` and, of the tables, what their classes name."""
 
-    def __init__(self) -> None:
-        self.executed = BitMap64()
-        self.outcomes: dict[int, str] = {}  # only of executed keys whose outcome is not "done"
-        self.sessions: dict[int, Session] = {}
-        self.next_session = 1
-        self.next_key = FIRST_KEY
-        self.hash = bytes(16)
-        self._proposers: dict[int, _Proposer] = {}
-        self._retired: set[int] = set()
+    def __init__(self, tables: Sequence[Table] = ()) -> None:
+        self.sessions = Sessions()
+        self.blocks = Blocks(self.sessions)
+        self.executed = Executed()
+        self.claims = Claims(self.sessions, self.blocks, self.executed)
+        self.marks = Marks(self.sessions, self.executed, self.claims)
+        self.bindings = Bindings(self.blocks, self.executed)
+        self.members = Members()
+        self.hash = bytes(HASH_BYTES)
+        own: list[Table] = [
+            self.sessions,
+            self.blocks,
+            self.executed,
+            self.claims,
+            self.marks,
+            self.bindings,
+            self.members,
+        ]
+        _check_foreign(own, tables)
+        self._tables = {table.name: table for table in (*own, *tables)}
+        self._by_opcode = {opcode: table for table in self._tables.values() for opcode in table.opcodes}
 
-    def apply(self, data: bytes) -> tuple[int, int, list[Any] | None]:
-        """(proposer, seq, answers). Answers are None for an entry of a retired proposer or a settled seq.
+    def apply(self, data: bytes, term: int) -> Applied:
+        """Bytes that are no entry change nothing but the hash, on every node alike. Raises `NewerEntry` only."""
+        try:
+            entry = decode_entry(data)
+        except ValueError:
+            entry = Entry(0, 0, 0, 0, [])
+        answers, packed = self._answers(entry)
+        self._extend_hash(data, term, packed)
+        return Applied(entry.proposer, entry.seq, answers)
 
-        An answer is a value, or `{"refused": reason}`. Raises `ValueError` for bytes that are no entry: every node does, at
-        the same index.
-        """
-        entry = decode_entry(data)
-        self.hash = hashlib.blake2b(self.hash + data, digest_size=16).digest()
-        if entry.proposer in self._retired:
-            return entry.proposer, entry.seq, None
-        proposer = self._proposers.setdefault(entry.proposer, _Proposer())
-        if entry.seq in proposer.answers:
-            return entry.proposer, entry.seq, proposer.answers[entry.seq]
-        if entry.seq < proposer.answered_below:
-            return entry.proposer, entry.seq, None
-        answers = [self._command(entry.proposer, command) for command in entry.commands]
-        proposer.answers[entry.seq] = answers
-        if entry.answered_below > proposer.answered_below:
-            proposer.answered_below = entry.answered_below
-            for seq in [seq for seq in proposer.answers if seq < entry.answered_below]:
-                del proposer.answers[seq]
-        return entry.proposer, entry.seq, answers
+    def knows(self, proposer: int, seq: int) -> bool:
+        """This entry was applied or is settled: its commands will take no further effect."""
+        life = self.sessions.life_of(proposer)
+        return life is not None and (seq in life.answers or seq < life.answered_below)
 
     def stored_answers(self, proposer: int) -> dict[int, list[Any]]:
         """What this proposer has not yet confirmed to have seen; ends its calls after a snapshot was installed."""
-        known = self._proposers.get(proposer)
-        return {} if known is None else dict(known.answers)
+        life = self.sessions.life_of(proposer)
+        return {} if life is None else {seq: msgpack.unpackb(packed) for seq, packed in life.answers.items()}
 
-    def _command(self, proposer: int, command: list[Any]) -> Any:
+    def freeze(self) -> Iterator[tuple[str, bytes]]:
+        """The state as of this call, in sections made as they are asked for, by any thread, while entries are applied."""
+        versions = [[name, table.version] for name, table in self._tables.items()]
+        head = bytes(msgpack.packb([FORMAT_VERSION, self.hash, versions]))
+        return _sections(head, [(name, table.freeze()) for name, table in self._tables.items()])
+
+    def load(self, sections: Iterable[tuple[str, bytes]]) -> None:
+        """Raises `ValueError` with a sentence; then this machine is worth nothing any more."""
+        pieces: dict[str, list[bytes]] = {HEAD: [], END: [], **{name: [] for name in self._tables}}
+        for section, data in sections:
+            name = section.partition(".")[0]
+            if name not in pieces:
+                raise ValueError(f"the snapshot has a table {name!r} that this node does not know: update it")
+            pieces[name].append(data)
+        state_hash = self._check_head(pieces)
+        for name, table in self._tables.items():
+            try:
+                table.load(pieces[name])
+            except ValueError:
+                raise
+            except Exception as error:  # what unpacking of foreign bytes may raise
+                raise ValueError(f"table {name!r} of the snapshot cannot be read: {error!r}") from error
+        self.hash = state_hash
+
+    def _check_head(self, pieces: dict[str, list[bytes]]) -> bytes:
+        if len(pieces[HEAD]) != 1 or len(pieces[END]) != 1:
+            raise ValueError("the snapshot has no head or no end: it is not whole")
+        version, state_hash, versions = msgpack.unpackb(pieces[HEAD][0])
+        if version != FORMAT_VERSION:
+            raise ValueError(f"the snapshot has format {version}, this node knows {FORMAT_VERSION}")
+        for name, table_version in versions:
+            known = self._tables[name].version if name in self._tables else None
+            if known != table_version:
+                raise ValueError(
+                    f"the snapshot has version {table_version} of table {name!r}, this node knows {known}"
+                )
+        if msgpack.unpackb(pieces[END][0]) != {name: len(pieces[name]) for name, _ in versions}:
+            raise ValueError("the snapshot lacks sections: it is not whole")
+        return bytes(state_hash)
+
+    def _answers(self, entry: Entry) -> tuple[list[Any] | None, bytes]:
+        life = self.sessions.life_of(entry.proposer)
+        if life is None:
+            life = self.sessions.admit(entry.proposer, entry.seq, entry.commands)
+        if life is not None and entry.seq in life.answers:
+            packed = life.answers[entry.seq]
+            return msgpack.unpackb(packed), packed
+        if life is None or entry.seq < life.answered_below:
+            return None, b""
+        context = Context(
+            proposer=entry.proposer,
+            time_ms=entry.time_ms,
+            sessions=self.sessions,
+            blocks=self.blocks,
+            executed=self.executed,
+        )
+        answers = [self._command(command, context) for command in entry.commands]
+        packed = bytes(msgpack.packb(answers))
+        life.keep(entry.seq, packed, entry.answered_below)
+        return answers, packed
+
+    def _command(self, command: Any, context: Context) -> Any:
         match command:
             case [Opcode.BARRIER]:
                 return None
-            case [Opcode.OPEN_SESSION, str(node)]:
-                return self._open(node, proposer)
-            case [Opcode.RENEW, int(number)]:
-                session = self.sessions.get(number)
-                if session is None or not session.open:
-                    return {"refused": f"session {number} is closed"}
-                session.renewals += 1
-                return None
-            case [Opcode.CLOSE_SESSION, int(number)]:
-                if (session := self.sessions.get(number)) is not None:
-                    session.open = False
-                return None
-            case [Opcode.RESERVE, int(number), int(count)]:
-                return self._reserve(number, count)
-            case [Opcode.EXECUTE, int(number), str(outcome), list(runs)]:
-                return self._execute(number, outcome, runs)
+            case [int(opcode), *_] if opcode in self._by_opcode:
+                try:
+                    return self._by_opcode[opcode].apply(command, context)
+                except CommandRefused as reason:
+                    return refused(str(reason))
+            case [int(opcode), *_]:
+                return refused(f"unknown command {opcode}: this node's version is too old")
             case _:
-                return {"refused": f"unknown command {command[:1]}: this node's version is too old"}
+                return refused("malformed command")
 
-    def _open(self, node: str, proposer: int) -> int:
-        for number, session in list(self.sessions.items()):
-            if session.node == node:
-                if session.proposer != proposer:
-                    self._retired.add(session.proposer)
-                    self._proposers.pop(session.proposer, None)
-                del self.sessions[number]
-        number = self.next_session
-        self.next_session += 1
-        self.sessions[number] = Session(node=node, proposer=proposer)
-        return number
+    def _extend_hash(self, data: bytes, term: int, answers: bytes) -> None:
+        hashed = hashlib.blake2b(self.hash, digest_size=HASH_BYTES)
+        hashed.update(term.to_bytes(8, "big") + len(data).to_bytes(8, "big"))
+        hashed.update(data)
+        hashed.update(answers)
+        self.hash = hashed.digest()
 
-    def _reserve(self, number: int, count: int) -> Any:
-        session = self.sessions.get(number)
-        if session is None or not session.open:
-            return {"refused": f"session {number} is closed"}
-        if not 1 <= count <= RESERVE_KEYS_MAX:
-            return {"refused": f"a block of {count} keys: ask for 1 to {RESERVE_KEYS_MAX}"}
-        first = self.next_key
-        self.next_key += count
-        return first
 
-    def _execute(self, number: int, outcome: str, runs: list[int]) -> Any:
-        if outcome not in OUTCOMES:
-            return {"refused": f"outcome {outcome!r}: use one of {', '.join(OUTCOMES)}"}
-        keys = BitMap64()
-        for run in decode_runs(runs):
-            if run.start < FIRST_KEY or run.stop > self.next_key:
-                return {"refused": f"keys {run.start} to {run.stop - 1} were never all handed out"}
-            keys |= BitMap64(run)
-        already = keys & self.executed
-        self.executed |= keys
-        if outcome != "done":
-            for key in keys - already:
-                self.outcomes[key] = outcome
-        session = self.sessions.get(number)
-        return [session is None or not session.open, encode_runs(already)]
+def _sections(head: bytes, tables: list[tuple[str, Iterator[bytes]]]) -> Iterator[tuple[str, bytes]]:
+    yield HEAD, head
+    counts: dict[str, int] = {}
+    for name, pieces in tables:
+        counts[name] = 0
+        for piece in pieces:
+            yield f"{name}.{counts[name]}", piece
+            counts[name] += 1
+    yield END, bytes(msgpack.packb(counts))
 
-    def dump(self) -> bytes:
-        """The whole state; `load` of it gives an equal machine with an equal hash."""
-        self.executed.run_optimize()
-        return bytes(
-            msgpack.packb(
-                [
-                    DUMP_VERSION,
-                    self.executed.serialize(),
-                    self.outcomes,
-                    [[n, s.node, s.proposer, s.open, s.renewals] for n, s in sorted(self.sessions.items())],
-                    self.next_session,
-                    self.next_key,
-                    self.hash,
-                    [[n, p.answered_below, p.answers] for n, p in sorted(self._proposers.items())],
-                    sorted(self._retired),
-                ]
+
+def _check_foreign(own: list[Table], tables: Sequence[Table]) -> None:
+    names = {HEAD, END, *(table.name for table in own)}
+    opcodes: set[int] = set()
+    for table in tables:
+        if table.name in names or "." in table.name:
+            raise ValueError(f"table {table.name!r}: the name is taken, or has a dot")
+        if min(table.opcodes, default=FIRST_FOREIGN_OPCODE) < FIRST_FOREIGN_OPCODE:
+            raise ValueError(
+                f"table {table.name!r}: opcodes below {FIRST_FOREIGN_OPCODE} are the ledger's own"
             )
-        )
-
-    def load(self, data: bytes) -> None:
-        """Raises `ValueError` for a dump of another version; then nothing has changed."""
-        fields = msgpack.unpackb(data, strict_map_key=False)
-        if fields[0] != DUMP_VERSION:
-            raise ValueError(f"a ledger dump has version {fields[0]}, this node knows {DUMP_VERSION}")
-        _, executed, outcomes, sessions, next_session, next_key, state_hash, proposers, retired = fields
-        self.executed = BitMap64.deserialize(executed)
-        self.outcomes = outcomes
-        self.sessions = {
-            n: Session(node=node, proposer=proposer, open=is_open, renewals=renewals)
-            for n, node, proposer, is_open, renewals in sessions
-        }
-        self.next_session, self.next_key, self.hash = next_session, next_key, state_hash
-        self._proposers = {n: _Proposer(answered_below=below, answers=a) for n, below, a in proposers}
-        self._retired = set(retired)
+        if opcodes & set(table.opcodes):
+            raise ValueError(f"table {table.name!r}: another table has one of its opcodes")
+        names.add(table.name)
+        opcodes |= set(table.opcodes)
