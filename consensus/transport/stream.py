@@ -13,6 +13,7 @@ from typing import Any
 
 OUT_BYTES_MAX = 2 << 20  # a full window of entries and some chunks; more would only make heartbeats late
 READ_BYTES = 256 * 1024
+TLS_RECORD_BYTES = 16 * 1024  # OpenSSL hands out one record a call
 _TLS_RECORD_KINDS = range(20, 25)  # first byte of every TLS record; a frame's length is too small to begin so
 
 
@@ -60,7 +61,7 @@ class Cipher:
         parts: list[bytes] = []
         try:
             while self._received.pending or self._tls.pending():
-                part = self._tls.read(READ_BYTES)
+                part = self._tls.read(TLS_RECORD_BYTES)
                 if not part:
                     break
                 parts.append(part)
