@@ -3,6 +3,9 @@
 Calls gather while entries are in flight, so that a busy group commits many calls at once and an idle one waits for nobody. An entry
 without an answer is proposed again under the same (proposer, seq); the ledger applies it once. A call ends exactly once: answered,
 refused (never proposed, or the ledger said so) or unknown (proposed, no answer before its deadline).
+
+What became unknown is kept for a while, with its answer if that comes late: `repeat` asks for it again under the same id. The
+ledger keeps the answer too, because `answered_below` stays below every entry that is kept here.
 """
 
 from __future__ import annotations
@@ -13,13 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consensus.errors import ConsensusError, NoQuorum, OutcomeUnknown, Refused
-from consensus.ledger.commands import ENTRY_BYTES_MAX, Entry, encode_entry
+from consensus.ledger.commands import ENTRY_BYTES_MAX, Entry, Opcode, encode_entry
+from consensus.raft.membership import MEMBERSHIP
 
 WINDOW_ENTRIES_MAX = 16
 ENTRY_CALLS_MAX = 1024
 CALLS_MAX = 100_000
+CALLS_BYTES_MAX = 64 << 20
 REPEAT_FIRST_S = 0.3
 REPEAT_LAST_S = 2.0
+UNKNOWN_ENTRIES_MAX = 64  # kept for `repeat`; the ledger holds the answers of as many
+# A node that flushes at intervals may lose these with its power: what they say is found out again (DESIGN: `--sync interval`).
+LAZY = frozenset({Opcode.BARRIER, Opcode.RENEW, Opcode.EXECUTE})
+REGULAR_LAZY, REGULAR_URGENT = b"\x00\x00", b"\x00\x01"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -31,6 +40,8 @@ class Call:
     deadline: float
     size_bytes: int = 32  # an upper estimate of the encoded command
     needs_session: bool = False
+    alone: bool = False  # a change of the group travels in an entry of its own
+    opens_session: bool = False  # all others wait for it: entries of a process without a session take no effect
     ended: bool = False
 
     def finish(self, answer: Any, error: ConsensusError | None) -> None:
@@ -41,10 +52,11 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class _InFlight:
-    calls: list[Call]
+    calls: dict[int, Call]  # position in the entry -> who waits for its answer
     data: bytes
     repeat_at: float
     wait_s: float = REPEAT_FIRST_S
+    unknown: bool = False  # one of its calls ended so
 
 
 @dataclass(slots=True)
@@ -52,18 +64,47 @@ class GroupCommit:
     proposer: int
     session: int | None = None
     waiting: deque[Call] = field(default_factory=deque)
+    waiting_bytes: int = 0
     in_flight: dict[int, _InFlight] = field(default_factory=dict)
     next_seq: int = 1
+    unknown: dict[int, tuple[bytes, list[Any] | None]] = field(default_factory=dict)  # seq -> entry, answers
 
     def add(self, call: Call) -> None:
-        if len(self.waiting) >= CALLS_MAX:
+        if len(self.waiting) >= CALLS_MAX or self.waiting_bytes + call.size_bytes > CALLS_BYTES_MAX:
             call.finish(
-                None, Refused(f"{CALLS_MAX} calls already wait for the ledger: slow down and try again")
+                None,
+                Refused(
+                    f"{len(self.waiting)} calls of {self.waiting_bytes} bytes already wait for the ledger: "
+                    "slow down and try again"
+                ),
             )
         else:
             self.waiting.append(call)
+            self.waiting_bytes += call.size_bytes
 
-    def propose(self, now: float) -> list[bytes]:
+    def repeat(self, call_id: str, call: Call, now: float) -> None:
+        """`call.command` is not used: the bytes of the unknown call go out again, under the same (proposer, seq)."""
+        try:
+            proposer, seq, position = (int(part) for part in call_id.split("-"))
+        except ValueError:
+            call.finish(None, Refused(f"{call_id!r} is no id of a call"))
+            return
+        kept = self.unknown.get(seq)
+        entry = self.in_flight.get(seq)
+        if proposer != self.proposer or (kept is None and (entry is None or position in entry.calls)):
+            call.finish(
+                None,
+                Refused(f"call {call_id} is not known any more in this process: ask for the state instead"),
+            )
+        elif entry is not None:
+            entry.calls[position] = call
+        elif kept is not None and kept[1] is not None:
+            _finish(call, kept[1][position])
+        elif kept is not None:
+            del self.unknown[seq]
+            self.in_flight[seq] = _InFlight(calls={position: call}, data=kept[0], repeat_at=now, unknown=True)
+
+    def propose(self, now: float, time_ms: int) -> list[bytes]:
         """New entries and repeats that are due. Call only while a leader is known; all returned bytes must be proposed."""
         out: list[bytes] = []
         for entry in self.in_flight.values():
@@ -77,8 +118,17 @@ class GroupCommit:
                 break
             seq, self.next_seq = self.next_seq, self.next_seq + 1
             commands = [call.command(self.session or 0) for call in calls]
-            data = encode_entry(Entry(self.proposer, seq, min(self.in_flight, default=seq), commands))
-            self.in_flight[seq] = _InFlight(calls=calls, data=data, repeat_at=now + REPEAT_FIRST_S)
+            settled = min(min(self.in_flight, default=seq), min(self.unknown, default=seq))
+            entry_bytes = encode_entry(Entry(self.proposer, seq, settled, time_ms, commands))
+            if calls[0].alone:
+                data = MEMBERSHIP + entry_bytes
+            elif all(command[0] in LAZY for command in commands):
+                data = REGULAR_LAZY + entry_bytes
+            else:
+                data = REGULAR_URGENT + entry_bytes
+            self.in_flight[seq] = _InFlight(
+                calls=dict(enumerate(calls)), data=data, repeat_at=now + REPEAT_FIRST_S
+            )
             out.append(data)
         return out
 
@@ -88,44 +138,51 @@ class GroupCommit:
         size = 64
         while self.waiting and len(calls) < ENTRY_CALLS_MAX:
             call = self.waiting[0]
-            if size + call.size_bytes > ENTRY_BYTES_MAX and calls:
+            if calls and (size + call.size_bytes > ENTRY_BYTES_MAX or call.alone):
                 break
             self.waiting.popleft()
-            if call.needs_session and self.session is None:
+            if self.session is None and not call.opens_session:
                 held.append(call)
-            elif not call.ended:
+                continue
+            self.waiting_bytes -= call.size_bytes
+            if not call.ended:
                 calls.append(call)
                 size += call.size_bytes
+                if call.alone:
+                    break
         self.waiting.extendleft(reversed(held))
         return calls
 
     def answered(self, seq: int, answers: list[Any] | None, now: float) -> None:
         """The own replica has applied entry `seq`. A second application changes nothing."""
+        if seq in self.unknown and answers is not None and self.unknown[seq][1] is None:
+            self.unknown[seq] = (self.unknown[seq][0], answers)
         entry = self.in_flight.pop(seq, None)
         if entry is None:
             return
         if answers is None:
-            for call in entry.calls:
+            for call in entry.calls.values():
                 call.finish(
                     None, OutcomeUnknown("the ledger has forgotten the answer: ask for the state instead")
                 )
             return
-        for call, answer in zip(entry.calls, answers, strict=True):
-            if isinstance(answer, dict):
-                reason = str(answer.get("refused"))
-                if call.needs_session and reason.endswith("is closed") and call.deadline > now:
-                    self.session = None  # not applied: the same call goes out again in the next session
-                    self.waiting.appendleft(call)
-                else:
-                    call.finish(None, Refused(reason))
+        if entry.unknown:
+            self._keep(seq, entry.data, answers)
+        for position, call in entry.calls.items():
+            answer = answers[position]
+            if call.needs_session and _session_closed(answer) and call.deadline > now:
+                self.session = None  # not applied: the same call goes out again in the next session
+                self.waiting.appendleft(call)
+                self.waiting_bytes += call.size_bytes
             else:
-                call.finish(answer, None)
+                _finish(call, answer)
 
     def expire(self, now: float) -> None:
         if any(call.deadline <= now for call in self.waiting):
             kept: deque[Call] = deque()
             for call in self.waiting:
                 if call.deadline <= now:
+                    self.waiting_bytes -= call.size_bytes
                     call.finish(
                         None, NoQuorum("no majority of the group answered in time; nothing was changed")
                     )
@@ -133,19 +190,43 @@ class GroupCommit:
                     kept.append(call)
             self.waiting = kept
         for seq, entry in list(self.in_flight.items()):
-            for call in entry.calls:
-                if call.deadline <= now:
-                    call.finish(
-                        None, OutcomeUnknown("proposed, but no answer in time: it may or may not take effect")
-                    )
-            if all(call.ended for call in entry.calls):
+            late = [position for position, call in entry.calls.items() if call.deadline <= now]
+            for position in late:
+                entry.unknown = True
+                entry.calls.pop(position).finish(
+                    None,
+                    OutcomeUnknown(
+                        "proposed, but no answer in time: it may or may not take effect",
+                        f"{self.proposer}-{seq}-{position}",
+                    ),
+                )
+            if not entry.calls:
                 del self.in_flight[seq]
+                self._keep(seq, entry.data, None)
 
-    def end_all(self, error: ConsensusError) -> None:
+    def _keep(self, seq: int, data: bytes, answers: list[Any] | None) -> None:
+        self.unknown[seq] = (data, answers)
+        if len(self.unknown) > UNKNOWN_ENTRIES_MAX:
+            del self.unknown[min(self.unknown)]
+
+    def end_all(self, reason: str) -> None:
+        """The owner stops: what was not proposed is refused, what was is unknown."""
         for call in self.waiting:
-            call.finish(None, error)
+            call.finish(None, Refused(reason))
         for entry in self.in_flight.values():
-            for call in entry.calls:
-                call.finish(None, error)
+            for call in entry.calls.values():
+                call.finish(None, OutcomeUnknown(reason))
         self.waiting.clear()
+        self.waiting_bytes = 0
         self.in_flight.clear()
+
+
+def _session_closed(answer: Any) -> bool:
+    return isinstance(answer, dict) and str(answer.get("refused", "")).endswith("is closed")
+
+
+def _finish(call: Call, answer: Any) -> None:
+    if isinstance(answer, dict) and "refused" in answer:
+        call.finish(None, Refused(str(answer["refused"])))
+    else:
+        call.finish(answer, None)

@@ -1,340 +1,404 @@
 """The only importer of pysyncobj: its node, repaired from outside through the methods that a subclass can override.
 
-What is repaired here, by the letters of docs/consensus.md: the log and vote are ours and flushed before an acknowledgement leaves
-and before the leader counts itself (B1, B3-B6); a snapshot never drops log entries that it does not hold (B2) and never moves a follower
-back (A5); the commit index follows only what was matched (A1, A4); entries are cut at a true conflict only (A2);
-acknowledgements carry their term and stale leaders are told (A3, A9); a voter counts once (A8); strangers and utility messages
-are refused (F2, F3); frames are msgpack, never pickle (F1); an apply that raises stops the node instead of skipping (D2).
-One thread calls everything here.
+The library keeps what it does well: states, terms, the campaign, the counting of votes and of matched entries. All that it gets wrong
+is decided by the pure files beside this one, carried out in handlers.py (hearing, answering) and replication.py (a leader's
+sending), and tied to the library's private names here. docs/consensus.md lists each repair by its letter. One thread calls everything.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import time
-from collections.abc import Callable, Sequence
+import random
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pysyncobj.syncobj
-import pysyncobj.tcp_connection
-from pysyncobj import SyncObj, SyncObjConf, SyncObjException
-from pysyncobj.pipe_notifier import PipeNotifier
-from pysyncobj.serializer import SERIALIZER_STATE
-from pysyncobj.version import VERSION
+from pysyncobj import SyncObj, SyncObjConf
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
 
-from consensus.errors import PortInUse
-from consensus.storage.journal import Journal
-from consensus.storage.snapshots import Snapshot, SnapshotStore, decode_snapshot, encode_snapshot
+from consensus.config import LedgerConfig
+from consensus.raft import membership
+from consensus.raft.doors import StateMachine
+from consensus.raft.handlers import Handlers
+from consensus.raft.recovery import align, group_log
+from consensus.raft.replication import Replication
+from consensus.storage.directory import Storage
+from consensus.storage.journal import Journal, SyncMode
+from consensus.storage.snapshots import Snapshot
+from consensus.transport.links import Links
 
+LOG = logging.getLogger("quorate.consensus")
 logging.getLogger("pysyncobj").setLevel(logging.CRITICAL)  # its tracebacks; our errors are sentences
-LIBRARY_VERSION = "0.3.17"  # its private names are overridden below: another version is refused
-FRAME_BYTES_MAX = 4 * 1024 * 1024
-REGULAR = b"\x00"
-PING_EVERY_S = 1.0
-CHUNK_BYTES = 1 << 16
-OVERRIDDEN = (
-    "_SyncObj__doApplyCommand",
-    "_SyncObj__onMessageReceived",
-    "_SyncObj__sendNextNodeIdx",
-    "_SyncObj__deleteEntriesFrom",
-    "_SyncObj__loadDumpFile",
-    "_SyncObj__setCurrentTerm",
-    "_SyncObj__setState",
-)
+PINNED = {  # private names are overridden below: files that differ from these are refused
+    "syncobj.py": "e8bdf06797085d734df86e24ab4802fe87893dff77268565ec036f7ad4a1cfe4",
+    "transport.py": "0c9d89f9c4781ec9772df8011d7975a1a4a1a5f541357e12eae85a813e92b50b",
+    "node.py": "e4a3f027cd8291f558334bb9c977e952f6b6989e7e1fa1588d3005ef0b990e2c",
+    "config.py": "fbbc7ff9f18e4d15a7fd563376e42f5bd192956879d4b810b056d5248b955698",
+}
+FOLLOWER = 0  # the library's number
+NO_OP = b"\x01"
+APPLY_ENTRIES_MAX = 512  # a tick: a long backlog must not delay heartbeats (D5)
+PROPOSALS_BYTES_MAX = 64 << 20  # of all proposers together; beyond it they repeat (E8)
+LATE_S = 0.1  # after such a pause what has arrived is heard before anything is judged by the clock
 
 
-class _MsgpackFrames:
-    """Stands in for the `pickle` module inside the library's connection: same two functions, plain data only."""
+class _LinkTransport(Transport):  # type: ignore[misc]
+    """The library's door to `Links`; its own TCP transport unpickles first and asks later (F1)."""
 
-    @staticmethod
-    def dumps(message: Any) -> bytes:
-        return bytes(msgpack.packb(message))
+    ready = True
 
-    @staticmethod
-    def loads(data: bytes) -> Any:
-        return msgpack.unpackb(data, strict_map_key=False, max_bin_len=FRAME_BYTES_MAX)
+    def __init__(self, links: Links, complete: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(None, None, ())
+        self._links, self._complete = links, complete
 
+    def send(self, node: Any, message: dict[str, Any]) -> bool:
+        self._complete(message)
+        return self._links.send(node.id, message)
 
-class _LedgerSerializer:
-    """Takes the place of the library's Serializer: snapshots through `SnapshotStore`, sent in numbered chunks."""
-
-    def __init__(self, store: SnapshotStore, dump: Callable[[], bytes]) -> None:
-        self._store, self._dump = store, dump
-        self._finished: int | None = None
-        self._sending: dict[Any, tuple[bytes, int]] = {}
-        self._receiving = bytearray()
-
-    def checkSerializing(self) -> tuple[int, int | None]:
-        finished, self._finished = self._finished, None
-        if finished is None:
-            return SERIALIZER_STATE.NOT_SERIALIZING, None
-        return SERIALIZER_STATE.SUCCESS, finished
-
-    def serialize(self, data: Any, id_: int) -> None:
-        _, last, before, _ = data
-        self._store.save(encode_snapshot(Snapshot(last, before, self._dump())))
-        self._sending.clear()
-        self._finished = id_
-
-    def deserialize(self) -> Snapshot | None:
-        return self._store.newest()
-
-    def getTransmissionData(self, node: Any) -> tuple[bytes, bool, bool] | None:
-        if node not in self._sending:
-            newest = self._store.newest()
-            if newest is None:
-                return None
-            self._sending[node] = (encode_snapshot(newest), 0)
-        data, place = self._sending[node]
-        chunk = data[place : place + CHUNK_BYTES]
-        is_last = place + len(chunk) >= len(data)
-        if is_last:
-            del self._sending[node]
-        else:
-            self._sending[node] = (data, place + len(chunk))
-        return chunk, place == 0, is_last
-
-    def setTransmissionData(self, data: Any) -> bool:
-        if data is None:
-            return False
-        chunk, is_first, is_last = data
-        if is_first:
-            self._receiving.clear()
-        self._receiving += chunk
-        if not is_last:
-            return False
-        received = bytes(self._receiving)
-        self._receiving.clear()
-        try:
-            decode_snapshot(received)
-        except ValueError:
-            return False  # chunks of two transfers: no success is sent, the leader sends it again
-        self._store.save(received)
-        return True
-
-    def cancelTransmisstion(self, node: Any) -> None:
-        self._sending.pop(node, None)
+    def destroy(self) -> None:
+        self._links.close()
 
 
-class LedgerNode(SyncObj):  # type: ignore[misc]
-    """`apply(command)` is called once for each committed command, in order; `load(dump)` replaces the state."""
+class _Inbox:
+    """Stands in for the library's poller, which each tick ends with."""
+
+    def __init__(self, poll: Callable[[float], None]) -> None:
+        self.poll = poll
+
+
+class _NoSerializer:
+    """Snapshots are taken and loaded by `Replica`, never by the library."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+
+def check_library() -> None:
+    """Raises `RuntimeError` unless the installed pysyncobj is the very one that the overrides were written for."""
+    folder = Path(pysyncobj.syncobj.__file__).parent
+    for name, digest in PINNED.items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise RuntimeError(
+                f"pysyncobj's {name} is not that of version 0.3.17: install the locked packages again"
+            )
+
+
+class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
+    """One node of the group. `machine` gets each committed command once, in order. `start`: the snapshot that its state is from."""
+
+    _SyncObj__otherNodes: set[Any]
+    _SyncObj__newAppendEntriesTime: float
 
     def __init__(
         self,
-        listen: str,
-        others: Sequence[str],
-        directory: Path,
+        node: str,
         *,
-        apply: Callable[[bytes], None],
-        dump: Callable[[], bytes],
-        load: Callable[[bytes], None],
-        snapshot_every_s: float,
+        storage: Storage,
+        start: Snapshot | None,
+        links: Links,
+        machine: StateMachine,
+        config: LedgerConfig,
+        clock: Callable[[], float],
+        rng: random.Random,
+        sync: SyncMode,
     ) -> None:
-        if VERSION != LIBRARY_VERSION or not all(hasattr(SyncObj, name) for name in OVERRIDDEN):
-            raise RuntimeError(f"pysyncobj {LIBRARY_VERSION} is needed, found {VERSION}")
-        self._apply, self._load = apply, load
-        self._keep_tail = False
-        self._acks: list[tuple[Any, dict[str, Any]]] = []
-        self._voters: set[Any] = set()
-        self._broken: BaseException | None = None
-        self._pinged_at = 0.0
-        self.status = b""
-        self.peer_status: dict[str, tuple[float, bytes]] = {}
-        self.round_trips_ms: dict[str, float] = {}
-        self._store = SnapshotStore(directory)
-        self._journal = Journal(directory / "journal")
-        pysyncobj.tcp_connection.pickle = _MsgpackFrames
-        create_journal, serializer = pysyncobj.syncobj.createJournal, pysyncobj.syncobj.Serializer
-        pysyncobj.syncobj.createJournal = lambda _path: self._journal
-        pysyncobj.syncobj.Serializer = lambda *_: _LedgerSerializer(self._store, dump)
-        conf = SyncObjConf(
-            autoTick=False,
-            appendEntriesUseBatch=False,
-            appendEntriesPeriod=0.05,
-            raftMinTimeout=0.4,
-            raftMaxTimeout=0.9,
-            leaderFallbackTimeout=0.4,
-            connectionRetryTime=0.5,
-            connectionTimeout=3.5,
-            commandsWaitLeader=False,
-            dynamicMembershipChange=False,
-            journalFile=str(directory / "journal"),
-            fullDumpFile=None,
-            logCompactionMinEntries=50_000,
-            logCompactionMinTime=snapshot_every_s,
-            maxBindRetries=1,
-            bindRetryTime=0.05,
+        check_library()
+        journal = storage.journal
+        align(journal, start)
+        Handlers.__init__(
+            self,
+            node,
+            journal=journal,
+            snapshots=storage.snapshots,
+            links=links,
+            machine=machine,
+            groups=group_log(journal, storage.founders, start),
+            config=config,
+            clock=clock,
+            rng=rng,
+            lazy_sync=sync is SyncMode.INTERVAL,
+            lost_power=storage.lost_power,
+            caught_up=storage.caught_up,
         )
-        try:
-            super().__init__(listen, list(others), conf)
-        except SyncObjException as error:
-            raise PortInUse(f"port {listen} is in use by another program: choose another --listen") from error
-        finally:
-            pysyncobj.syncobj.createJournal, pysyncobj.syncobj.Serializer = create_journal, serializer
+        self._proposals: deque[bytes] = deque()
+        self._proposals_bytes = 0
+        self._ticked_at = clock()
+        self._group = self.groups.current
+        _replace_globals(journal, clock, self._receive)
+        SyncObj.__init__(
+            self,
+            Node(node),
+            [Node(member) for member in self._group if member != node],
+            SyncObjConf(
+                autoTick=False,
+                appendEntriesUseBatch=False,
+                appendEntriesPeriod=config.heartbeat_s,
+                raftMinTimeout=config.election_min_s,
+                raftMaxTimeout=config.election_max_s,
+                leaderFallbackTimeout=config.leader_fallback_s,
+                dynamicMembershipChange=False,
+                fullDumpFile=None,
+                journalFile="by createJournal",
+            ),
+            nodeClass=Node,
+            transport=_LinkTransport(links, self._complete),
+        )
         for name in ("status", "add", "remove", "set_version", "transfer"):
             self._SyncObj__transport.setOnUtilityMessageCallback(name, None)
-        self._notifier = PipeNotifier(self._poller)
-        if self._store.newest() is not None:
-            self._SyncObj__loadDumpFile(clearJournal=False)
+        self.replication = Replication(
+            journal,
+            storage.snapshots,
+            links.send,
+            next_index=self._SyncObj__raftNextIndex,
+            match_index=self._SyncObj__raftMatchIndex,
+        )
+        if start is not None:
+            self._restored(start.head.last[1])
+        for peer in self._group:
+            if peer != node:
+                links.dial(peer)
 
-    def wake(self) -> None:
-        """Any thread: ends the current wait of `step`. The caller sees to it that wakes do not pile up."""
-        self._notifier.notify()
+    # -- what the owner asks for
 
-    def propose(self, command: bytes) -> None:
-        self._applyCommand(REGULAR + command, None)
+    @property
+    def term(self) -> int:
+        return int(self._SyncObj__raftCurrentTerm)
 
-    def step(self, wait_s: float) -> None:
-        """One tick: own log flushed, messages, elections, commits, then the acknowledgements of what is on disk."""
-        self._journal.sync()
-        self.doTick(wait_s)
-        self._flush_acks()
-        if self._broken is not None:
-            raise self._broken
-        now = time.monotonic()
-        if now - self._pinged_at >= PING_EVERY_S:
-            self._pinged_at = now
-            ping = {"type": "ping", "at": now, "status": self.status}
-            for node in self.otherNodes:
-                self._SyncObj__transport.send(node, ping)
+    @property
+    def commit_index(self) -> int:
+        return int(self._SyncObj__raftCommitIndex)
+
+    @property
+    def last_applied(self) -> int:
+        return int(self._SyncObj__raftLastApplied)
 
     def leader(self) -> str | None:
-        node = self._getLeader()
+        node = self._SyncObj__raftLeader
         return None if node is None else str(node.id)
 
     def is_leader(self) -> bool:
         return bool(self._isLeader())
 
-    def connected(self, peer: str) -> bool:
-        return any(node.id == peer and self.isNodeConnected(node) for node in self.otherNodes)
+    def members(self) -> tuple[str, ...]:
+        return self._group
 
-    def log_length(self) -> int:
-        return len(self._journal)
+    def members_at(self, index: int) -> tuple[str, ...]:
+        """The group as of the committed entry `index`."""
+        return self.groups.at(index)
+
+    def connected(self) -> set[str]:
+        return {node.id for node in self._SyncObj__connectedNodes}
+
+    def log(self) -> Journal:
+        """The entries in memory."""
+        return self.journal
+
+    def propose(self, command: bytes) -> None:
+        """Appended by the leader, or forwarded to it, at the next tick; dropped when there is none: repeat it."""
+        if self._proposals_bytes + len(command) <= PROPOSALS_BYTES_MAX:
+            self._proposals.append(command)
+            self._proposals_bytes += len(command)
+
+    def hand_over(self) -> None:
+        """Asks the most advanced follower to campaign now. Best effort: only one that has every entry is asked."""
+        self.transferLeadership()
+
+    def compact(self, index: int) -> None:
+        """A snapshot at `index` is on disk: forget what it covers, but for a tail for followers that lag a little."""
+        first = self.journal[0][1]
+        keep_from = min(index, self.last_applied) - self.config.kept_entries
+        if keep_from > first:
+            self.journal.deleteEntriesTo(keep_from - first)
+        self.groups.compact(index)
+        older = self.snapshots.older_index()
+        if older is not None:
+            self.journal.drop_segments_below(min(older, self.journal[0][1]))
+
+    def step(self, wait_s: float) -> None:
+        """One tick. Raises what ends this node: damage, divergence, an I/O error."""
+        now = self.clock()
+        if now - self._ticked_at > LATE_S:
+            self._receive(0.0)
+        self._ticked_at = now
+        if self.campaign_now:
+            self._SyncObj__raftElectionDeadline = float("-inf")
+        if self.broken is None:
+            self.doTick(wait_s)
+        if self.broken is not None:
+            raise self.broken
 
     def close(self) -> None:
-        self._doDestroy()
-        self._journal._destroy()
+        try:
+            self._doDestroy()
+        finally:
+            self.replication.close()
+            self.journal._destroy()
 
-    def _flush_acks(self) -> None:
-        if self._acks:
-            self._journal.sync()
-            acks, self._acks = self._acks, []
-            for node, message in acks:
-                if message["term"] == self.raftCurrentTerm:
-                    self._SyncObj__transport.send(node, message)
+    # -- doors (doors.py)
 
-    def _SyncObj__sendNextNodeIdx(
-        self, node: Any, reset: bool = False, nextNodeIdx: int | None = None, success: bool = False
-    ) -> None:
-        following = self._journal[-1][1] + 1 if nextNodeIdx is None else nextNodeIdx
-        self._acks.append(
-            (
-                node,
-                {
-                    "type": "next_node_idx",
-                    "next_node_idx": following,
-                    "reset": reset,
-                    "success": success,
-                    "term": self.raftCurrentTerm,
-                },
-            )
-        )
+    def _adopt(self, term: int) -> None:
+        self._SyncObj__setCurrentTerm(term, None)
+        self._follow(None)
 
-    def _SyncObj__doApplyCommand(self, command: bytes) -> None:
-        if command[:1] == REGULAR:
-            try:
-                self._apply(bytes(command[1:]))
-            except BaseException as error:
-                self._broken = error
-                raise
+    def _follow(self, leader: str | None) -> None:
+        self._SyncObj__setState(FOLLOWER)
+        self._SyncObj__raftLeader = None if leader is None else Node(leader)
+        if leader is not None:
+            self._SyncObj__raftElectionDeadline = self.clock() + self._SyncObj__generateRaftTimeout()
 
-    def _SyncObj__deleteEntriesFrom(self, fromIDx: int) -> None:
-        if not self._keep_tail:
-            if fromIDx <= self.raftCommitIndex:
-                self._broken = RuntimeError(
-                    f"the leader would cut the committed entry {fromIDx}: this node stops"
-                )
-                raise self._broken
-            super()._SyncObj__deleteEntriesFrom(fromIDx)
+    def _set_commit_index(self, index: int) -> None:
+        self._SyncObj__raftCommitIndex = index
 
-    def _SyncObj__onMessageReceived(self, node: Any, message: Any) -> None:
-        if not isinstance(message, dict) or node not in self.otherNodes:
-            return
-        match message.get("type"):
-            case "ping":
-                self.peer_status[node.id] = (time.monotonic(), message["status"])
-                self._SyncObj__transport.send(node, {"type": "pong", "at": message["at"]})
-            case "pong":
-                self.round_trips_ms[node.id] = (time.monotonic() - message["at"]) * 1000
-            case "append_entries":
-                self._append_entries(node, message)
-            case "response_vote":
-                if message["term"] == self.raftCurrentTerm and node not in self._voters:
-                    self._voters.add(node)
-                    super()._SyncObj__onMessageReceived(node, message)
-            case "next_node_idx":
-                if message["term"] > self.raftCurrentTerm:
-                    self._SyncObj__setCurrentTerm(message["term"], None)
-                    self._SyncObj__setState(0)
-                    self._SyncObj__raftLeader = None
-                elif message["term"] == self.raftCurrentTerm:
-                    super()._SyncObj__onMessageReceived(node, message)
-            case "request_vote" | "apply_command":
-                super()._SyncObj__onMessageReceived(node, message)
-
-    def _SyncObj__setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
-        if term != self.raftCurrentTerm:
-            self._voters.clear()
-        super()._SyncObj__setCurrentTerm(term, votedForNodeId)
-
-    def _append_entries(self, node: Any, message: dict[str, Any]) -> None:
-        if "transmission" in message:
-            return  # an entry above the cap: our proposers never make one
-        if message["term"] < self.raftCurrentTerm:
-            self._SyncObj__sendNextNodeIdx(node)  # carries our term: the stale leader steps down
-            return
-        self._keep_tail = False
-        if message.get("prevLogIdx") is not None:
-            entries = [(bytes(command), index, term) for command, index, term in message.get("entries", [])]
-            matched = message["prevLogIdx"] + len(entries)
-            while entries and self._holds(entries[0][1], entries[0][2]):
-                message["prevLogIdx"], message["prevLogTerm"] = entries[0][1], entries[0][2]
-                del entries[0]
-            message["entries"] = entries
-            self._keep_tail = not entries
-            message["commit_index"] = min(message["commit_index"], matched)
-            if not self._holds(message["prevLogIdx"], message["prevLogTerm"]):
-                message["commit_index"] = 0
-        elif message.get("serialized") is not None:
-            message["commit_index"] = 0
-        else:
-            return
-        super()._SyncObj__onMessageReceived(node, message)
-        self._keep_tail = False
-
-    def _holds(self, index: int, term: int) -> bool:
-        place = index - self._journal[0][1]
-        return 0 <= place < len(self._journal) and self._journal[place][2] == term
-
-    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:
-        """Start, or a snapshot from the leader: keeps every log entry that the snapshot does not cover."""
-        snapshot = self._store.newest()
-        if snapshot is None:
-            return
-        index = snapshot.last[1]
-        if clearJournal and index <= self.raftLastApplied:
-            return  # we are ahead of it
-        if self._holds(index, snapshot.last[2]):
-            first = self._journal[0][1]
-            if index - 1 > first:
-                self._journal.deleteEntriesTo(index - 1 - first)
-        else:
-            self._journal.clear()
-            self._journal.add(*snapshot.before)
-            self._journal.add(*snapshot.last)
-            self._journal.sync()
-        self._load(snapshot.dump)
+    def _restored(self, index: int) -> None:
         self._SyncObj__raftLastApplied = index
-        self._SyncObj__raftCommitIndex = max(self.raftCommitIndex, index)
+        self._SyncObj__raftCommitIndex = max(self.commit_index, index)
+
+    def _regroup(self, members: tuple[str, ...]) -> None:
+        others = {Node(member) for member in members if member != self.name}
+        before: set[Any] = self._SyncObj__otherNodes
+        self._group, self._SyncObj__otherNodes = members, others
+        for node in before - others:  # its link ends; when it dials again it is a stranger
+            self.replication.remove(node)
+            self.links.forget(node.id)
+        for node in others - before:
+            self._SyncObj__readonlyNodes.discard(node)
+            self.replication.include(node)
+            self._SyncObj__lastResponseTime[node] = self.clock()
+            self.links.dial(node.id)
+        LOG.info("group node=%s members=%s", self.name, ",".join(members))
+
+    def _vote(self, peer: str, message: dict[str, Any]) -> None:
+        SyncObj._SyncObj__onMessageReceived(self, Node(peer), message)
+
+    _count_vote = _vote
+
+    def _responded(self, peer: str) -> None:
+        self._SyncObj__lastResponseTime[Node(peer)] = self.clock()
+
+    def _link_came(self, peer: str) -> None:
+        node = Node(peer)
+        if node in self._SyncObj__otherNodes:
+            self._SyncObj__onNodeConnected(node)
+        else:  # no member: a leader shows it the log, it counts for nothing
+            self._SyncObj__onReadonlyNodeConnected(node)
+        self.replication.link_changed(node)
+
+    def _link_went(self, peer: str) -> None:
+        node = Node(peer)
+        if node in self._SyncObj__readonlyNodes:
+            self._SyncObj__onReadonlyNodeDisconnected(node)
+        else:
+            self._SyncObj__onNodeDisconnected(node)
+        self.replication.link_changed(node)
+        if peer == self.leader():  # its process ended, or the network says so: do not wait for its silence
+            self.leader_heard_at = float("-inf")
+            soon = self.clock() + self.rng.uniform(0.0, self.config.election_min_s / 2)
+            self._SyncObj__raftElectionDeadline = min(soon, self._SyncObj__raftElectionDeadline)
+
+    def _is_busy(self) -> bool:
+        return bool(self._proposals) or self.commit_index > self.last_applied
+
+    def _node(self, peer: str) -> Any:
+        return Node(peer)
+
+    # -- the library's methods, replaced
+
+    def _complete(self, message: dict[str, Any]) -> None:
+        if message["type"] == "request_vote":
+            message["unanimous"] = self.unanimous
+
+    def _SyncObj__generateRaftTimeout(self) -> float:
+        return self.rng.uniform(self.config.election_min_s, self.config.election_max_s)
+
+    def _SyncObj__connectedToAnyone(self) -> bool:
+        """Asked once the election timeout has passed: the gate before a campaign (A10)."""
+        return self.may_campaign()
+
+    def _SyncObj__setCurrentTerm(self, term: int, voted_for: str | None) -> None:
+        if term != self.term:
+            self._voters.clear()
+        SyncObj._SyncObj__setCurrentTerm(self, term, voted_for)
+
+    def _SyncObj__onBecomeLeader(self) -> None:
+        self.replication.begin()
+        self.urgent = True
+        self._caught_up()  # elected by every member, or by those who lost nothing
+        SyncObj._SyncObj__onBecomeLeader(self)
+
+    def _SyncObj__applyLogEntries(self) -> bool:
+        first = self.journal[0][1]
+        until = min(self.commit_index, self.last_applied + APPLY_ENTRIES_MAX)
+        advanced = self.last_applied < until
+        for index in range(self.last_applied + 1, until + 1):
+            command, _, term = self.journal[index - first]
+            try:
+                self.machine.apply(command, index, term)
+            except Exception as error:  # whatever it is: this replica must not go on with half an effect (D2)
+                self.broken = error
+                raise
+            self._SyncObj__raftLastApplied = index
+        return advanced and not self._proposals  # what follows carries the commit index
+
+    def _checkCommandsToApply(self) -> None:
+        """All proposals that wait: appended and sent together, forwarded, or dropped when nobody leads."""
+        proposals, self._proposals, self._proposals_bytes = self._proposals, deque(), 0
+        if not proposals:
+            return
+        if not self.is_leader():
+            if (leader := self.leader()) is not None and self.disk_full is None:
+                for command in proposals:
+                    self.links.send(leader, {"type": "apply_command", "command": command})
+            return
+        for command in proposals:
+            change = membership.group_change(command)
+            if change is None:
+                if command[:1] == membership.MEMBERSHIP:
+                    continue  # none that this version understands
+            elif not self._may_change(change):
+                continue
+            self._add((command, self.journal[-1][1] + 1, self.term))
+            if change is not None:
+                self._regroup(self.groups.current)
+        self._SyncObj__sendAppendEntries()
+
+    def _may_change(self, change: membership.GroupChange) -> bool:
+        why = membership.refusal(
+            change,
+            group=self._group,
+            change_in_log=self.groups.changed_at > self.last_applied,
+            own_term_applied=self.last_applied >= self._SyncObj__noopIDx,
+            known=self.machine.knows(change.proposer, change.seq),
+            leader=self.name,
+            missing_entries={
+                node.id: self.replication.missing_entries(node) for node in self._SyncObj__readonlyNodes
+            },
+        )
+        if why is not None:
+            LOG.info("group_change_waits node=%s: %s", self.name, why)
+            if self.name not in change.after and self.name in change.before:
+                self.hand_over()
+        return why is None
+
+    def _SyncObj__sendAppendEntries(self) -> None:
+        now = self.clock()
+        beat = now >= self._SyncObj__newAppendEntriesTime
+        if beat:
+            self._SyncObj__newAppendEntriesTime = now + self.config.heartbeat_s
+        for node in sorted(self._SyncObj__connectedNodes, key=lambda node: str(node.id)):
+            self.replication.send_to(node, term=self.term, commit_index=self.commit_index, beat=beat, now=now)
+
+    def _SyncObj__tryLogCompaction(self) -> None:
+        """`Replica` decides when."""
+
+
+def _replace_globals(journal: Journal, clock: Callable[[], float], receive: Callable[[float], None]) -> None:
+    """The doors that the library has as names of its module only; read while the node is built, the clock at each tick."""
+    module = pysyncobj.syncobj
+    module.monotonicTime, module.PIPE_NOTIFIER_ENABLED = clock, False
+    module.createJournal = lambda _path: journal
+    module.createPoller = lambda _kind: _Inbox(receive)
+    module.Serializer = _NoSerializer

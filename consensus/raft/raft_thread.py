@@ -1,176 +1,161 @@
-"""The one thread that owns the Raft node, the ledger, the calls in flight and this node's session (shell).
+"""The one thread that owns a replica: the log, the ledger, the calls in flight and this node's session (shell).
 
-Callers put calls into its queue; it proposes them, applies what is committed, and ends each call by its deadline. When it dies of
-a fault, all calls end, `on_failure` hears of it, and later calls are refused.
+Callers put calls into its queue; it hands them to the replica and ticks it. Each call ends by its deadline. When the thread dies of a
+fault, all calls end, `on_failure` hears of it, and later calls are refused.
 """
 
 from __future__ import annotations
 
 import queue
-import secrets
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from consensus.errors import ConsensusError, NoQuorum, OutcomeUnknown, Refused
-from consensus.group_commit import CALLS_MAX, Call, GroupCommit
-from consensus.ledger.commands import Opcode
+from consensus.config import LedgerConfig
+from consensus.errors import Refused
+from consensus.group_commit import CALLS_MAX, Call
 from consensus.ledger.machine import LedgerMachine
-from consensus.raft.binding import LedgerNode
+from consensus.raft.replica import Replica
+from consensus.storage.directory import open_storage
+from consensus.storage.disk import DirectoryDisk
+from consensus.storage.journal import SyncMode
+from consensus.transport.certificates import TlsFiles
+from consensus.transport.links import SocketLinks
 
-STEP_S = 0.02
-LEASE_CHECK_EVERY_S = 0.5
+STEP_S = 0.02  # the longest wait of a tick: timers are checked this often
 STOP_WITHIN_S = 10.0
+HAND_OVER_S = 0.5  # a leader that stops waits this long for another
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class RaftThread:
-    """`start` raises what `LedgerNode` raises. `ledger` may be read by any thread, one call at a time; `node` by none else
-    but for its plain numbers."""
+    """Raises at once what the directory, the port or the certificates are at fault for. `ledger` may be read by any thread, one
+    call at a time; `replica` by none else but for its plain numbers."""
 
     def __init__(
         self,
-        listen: str,
-        others: Sequence[str],
+        node: str,
+        peers: Sequence[str],
         directory: Path,
         *,
-        snapshot_every_s: float,
-        lease_s: float,
+        cluster: str,
+        config: LedgerConfig,
+        sync: SyncMode,
+        tls: TlsFiles | None,
+        joining: bool,
+        ledger: LedgerMachine,
         on_failure: Callable[[BaseException], None],
+        bind: str | None = None,
     ) -> None:
-        self.ledger = LedgerMachine()
+        self.ledger = ledger
         self.has_session = threading.Event()
         self.failure: BaseException | None = None
-        self._listen, self._lease_s, self._on_failure = listen, lease_s, on_failure
-        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        self._group = GroupCommit(secrets.randbits(63))
+        self.node, self._on_failure = node, on_failure
+        self._calls: queue.SimpleQueue[tuple[Call, str | None]] = queue.SimpleQueue()
         self._woken = False
-        self._opening = False
-        self._renew_at = 0.0
-        self._leases_at = 0.0
-        self._leases: dict[int, tuple[int, float]] = {}
         self._stopping = threading.Event()
-        self.node = LedgerNode(
-            listen,
-            others,
-            directory,
-            apply=self._apply,
-            dump=self.ledger.dump,
-            load=self.ledger.load,
-            snapshot_every_s=snapshot_every_s,
+        storage = open_storage(
+            DirectoryDisk(directory),
+            cluster=cluster,
+            node=node,
+            founders=() if joining else tuple(sorted({node, *peers})),
+            sync=sync,
+            boot_id=BOOT_ID.read_text().strip() if BOOT_ID.exists() else "",
         )
+        try:
+            self._links = SocketLinks(node, cluster=cluster, tls=tls, bind=bind)
+        except BaseException:
+            storage.journal._destroy()
+            raise
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self.replica = Replica(
+            node=node,
+            storage=storage,
+            links=self._links,
+            clock=time.monotonic,
+            wall=time.time,
+            rng=random.Random(),
+            background=self._background,
+            config=config,
+            ledger=self.ledger,
+            sync=sync,
+        )
+        if not self.replica.raft.members():
+            for peer in peers:
+                if peer != node:
+                    self._links.dial(peer)
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
         self._thread.start()
 
     @property
     def session(self) -> int | None:
-        return self._group.session
+        return self.replica.session
 
-    def call(self, call: Call) -> None:
-        """Any thread. The call ends by its deadline, or at once when the thread is not running or its queue is full."""
+    def call(self, call: Call, call_id: str | None = None) -> None:
+        """Any thread. `call_id`: repeat that unknown call. It ends by its deadline, or at once when the thread is not running or its
+        queue is full."""
         if self.failure is not None or self._stopping.is_set():
-            call.finish(None, Refused(f"the key service of {self._listen} is not running"))
+            call.finish(None, Refused(f"the key service of {self.node} is not running"))
         elif self._calls.qsize() >= CALLS_MAX:
             call.finish(
                 None, Refused(f"{CALLS_MAX} calls already wait for the ledger: slow down and try again")
             )
         else:
-            self._calls.put(call)
-            self._wake()
+            self._calls.put((call, call_id))
+            if not self._woken:
+                self._woken = True  # a doubled wake is harmless, a lost one waits STEP_S
+                self._links.wake()
 
     def stop(self) -> None:
+        """Idempotent. A leader hands over first; open calls end as unknown or refused."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._wake()
+            self._links.wake()
             self._thread.join(STOP_WITHIN_S)
 
-    def _wake(self) -> None:
-        if not self._woken:
-            self._woken = True  # a doubled wake is harmless, a lost one waits STEP_S
-            self.node.wake()
-
-    def _apply(self, command: bytes) -> None:
-        proposer, seq, answers = self.ledger.apply(command)
-        if proposer == self._group.proposer:
-            self._group.answered(seq, answers, time.monotonic())
-
     def _run(self) -> None:
+        replica = self.replica
         try:
             while not self._stopping.is_set():
-                self._step(self.node)
+                self._step(STEP_S)
+            if replica.raft.is_leader() and len(replica.raft.members()) > 1:
+                replica.raft.hand_over()
+                until = time.monotonic() + HAND_OVER_S
+                while replica.raft.is_leader() and time.monotonic() < until:
+                    self._step(STEP_S)
         except BaseException as error:
             self.failure = error
             self._on_failure(error)
         finally:
             self._end_calls()
             try:
-                self.node.close()
+                replica.close()
             except (OSError, ValueError) as error:  # the fault that ended the thread, met again
                 self.failure = self.failure or error
+            self._background.shutdown(wait=True, cancel_futures=True)
 
-    def _end_calls(self) -> None:
-        reason = "stopped" if self.failure is None else f"stopped by a fault: {self.failure}"
-        while not self._calls.empty():
-            self._group.add(self._calls.get_nowait())
-        self._group.end_all(OutcomeUnknown(f"the key service of {self._listen} has {reason}"))
-
-    def _step(self, node: LedgerNode) -> None:
+    def _step(self, wait_s: float) -> None:
         self._woken = False
         while not self._calls.empty():
-            self._group.add(self._calls.get_nowait())
-        now = time.monotonic()
-        leader = node.leader()
-        if leader is not None:
-            self._keep_session(now)
-            for command in self._group.propose(now):
-                node.propose(command)
-        self._group.expire(now)
-        if now >= self._leases_at:
-            self._leases_at = now + LEASE_CHECK_EVERY_S
-            self._judge_leases(node, now)
-        node.step(0.0 if not self._calls.empty() else STEP_S)
-        for seq, answers in self.ledger.stored_answers(self._group.proposer).items():
-            if seq in self._group.in_flight:  # answered inside a snapshot that was installed
-                self._group.answered(seq, answers, time.monotonic())
+            call, call_id = self._calls.get_nowait()
+            if call_id is None:
+                self.replica.add(call)
+            else:
+                self.replica.repeat(call_id, call)
+        self.replica.step(0.0 if not self._calls.empty() else wait_s)
+        if (self.replica.session is not None) != self.has_session.is_set():
+            if self.replica.session is not None:
+                self.has_session.set()
+            else:
+                self.has_session.clear()
 
-    def _keep_session(self, now: float) -> None:
-        if self._group.session is None:
-            self.has_session.clear()
-            if not self._opening:
-                self._opening = True
-                self._internal([Opcode.OPEN_SESSION, self._listen], self._opened, now)
-        elif now >= self._renew_at:
-            self._renew_at = now + self._lease_s / 4
-            self._internal([Opcode.RENEW, self._group.session], self._renewed, now)
-
-    def _internal(
-        self, command: list[Any], end: Callable[[Any, ConsensusError | None], None], now: float
-    ) -> None:
-        self._group.add(Call(command=lambda _: command, end=end, deadline=now + self._lease_s))
-
-    def _opened(self, number: Any, error: ConsensusError | None) -> None:
-        self._opening = False
-        if error is None:
-            self._group.session = number
-            self._renew_at = 0.0
-            self.has_session.set()
-
-    def _renewed(self, _: Any, error: ConsensusError | None) -> None:
-        if isinstance(error, Refused) and not isinstance(error, NoQuorum):
-            self._group.session = None
-
-    def _judge_leases(self, node: LedgerNode, now: float) -> None:
-        """The leader's own clock ends leases, anew in each leadership; a wall clock never does."""
-        if not node.is_leader():
-            self._leases.clear()
-            return
-        for number, session in self.ledger.sessions.items():
-            renewals, seen_at = self._leases.get(number, (-1, now))
-            if not session.open:
-                self._leases.pop(number, None)
-            elif renewals != session.renewals:
-                self._leases[number] = (session.renewals, now)
-            elif now - seen_at > self._lease_s:
-                self._leases[number] = (renewals, now)
-                self._internal([Opcode.CLOSE_SESSION, number], lambda _answer, _error: None, now)
+    def _end_calls(self) -> None:
+        how = "stopped" if self.failure is None else f"stopped by a fault: {self.failure}"
+        reason = f"the key service of {self.node} has {how}"
+        while not self._calls.empty():
+            call, _ = self._calls.get_nowait()
+            call.finish(None, Refused(reason))
+        self.replica.group.end_all(reason)

@@ -1,0 +1,90 @@
+"""What the handlers of a node need of the library, and what the library's log is applied to: only names (pure).
+
+`binding.py` opens each door with private names of pysyncobj; nothing else knows those.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from consensus.storage.snapshots import Snapshot
+
+
+class StateMachine(Protocol):
+    """What the log is applied to."""
+
+    def apply(self, command: bytes, index: int, term: int) -> None: ...
+
+    def install(self, snapshot: Snapshot) -> None: ...
+
+    def knows(self, proposer: int, seq: int) -> bool: ...
+
+    def ping(self, peer: str, message: dict[str, Any]) -> None: ...
+
+
+class Doors:
+    """Peers are named by their ids, "host:port"."""
+
+    @property
+    def term(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def commit_index(self) -> int:
+        raise NotImplementedError
+
+    def is_leader(self) -> bool:
+        raise NotImplementedError
+
+    def leader(self) -> str | None:
+        raise NotImplementedError
+
+    def members(self) -> tuple[str, ...]:
+        """The group in force."""
+        raise NotImplementedError
+
+    def propose(self, command: bytes) -> None:
+        raise NotImplementedError
+
+    def _adopt(self, term: int) -> None:
+        """A newer term: this node follows, nobody leads yet, its vote is free."""
+        raise NotImplementedError
+
+    def _follow(self, leader: str | None) -> None:
+        """Follows `leader`, whose silence is measured from now; None: nobody leads."""
+        raise NotImplementedError
+
+    def _set_commit_index(self, index: int) -> None:
+        raise NotImplementedError
+
+    def _restored(self, index: int) -> None:
+        """The state is that after entry `index`, which is committed."""
+        raise NotImplementedError
+
+    def _regroup(self, members: tuple[str, ...]) -> None:
+        raise NotImplementedError
+
+    def _vote(self, peer: str, message: dict[str, Any]) -> None:
+        """Votes if Raft's rules allow it: its term, its log, no other vote."""
+        raise NotImplementedError
+
+    def _count_vote(self, peer: str, message: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _responded(self, peer: str) -> None:
+        """`peer` answered this leader just now."""
+        raise NotImplementedError
+
+    def _link_came(self, peer: str) -> None:
+        raise NotImplementedError
+
+    def _link_went(self, peer: str) -> None:
+        raise NotImplementedError
+
+    def _is_busy(self) -> bool:
+        """There is work that needs no message."""
+        raise NotImplementedError
+
+    def _node(self, peer: str) -> Any:
+        """The library's name for a peer."""
+        raise NotImplementedError
