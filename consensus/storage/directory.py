@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from consensus.errors import DataDirectoryError
-from consensus.storage.disk import Disk, is_full
+from consensus.storage.disk import DirectoryDisk, Disk, DiskFull, is_full
 from consensus.storage.journal import SEGMENT_BYTES_MAX, Journal, SyncMode
 from consensus.storage.records import (
     FORMAT_VERSION,
@@ -84,17 +84,30 @@ def open_storage(
     segment_bytes_max: int = SEGMENT_BYTES_MAX,
 ) -> Storage:
     """The first start creates, later ones check and repair; the founders are those of the first. Raises `DataDirectoryError`."""
+    asked = _Identity(founders=tuple(founders), sync=sync, boot_id=boot_id, lost_power=False)
+    try:
+        return _open(disk, asked, cluster, node, segment_bytes_max)
+    except DataDirectoryError as error:
+        if isinstance(disk, DirectoryDisk):
+            raise DataDirectoryError(f"data directory {disk}: {error}") from error
+        raise
+    except OSError as error:
+        if is_full(error):
+            raise DiskFull("the data directory cannot be opened") from error
+        raise
+
+
+def _open(disk: Disk, asked: _Identity, cluster: str, node: str, segment_bytes_max: int) -> Storage:
     names = set(disk.names())
     _refuse_old_layout(names)
     reserve = Reserve(disk)
     if IDENTITY_NAME not in names:
-        asked = _Identity(founders=tuple(founders), sync=sync, boot_id=boot_id, lost_power=False)
         _first_start(disk, names, asked, cluster, node)
     stored = _read_identity(disk, cluster, node)
     _refuse_missing(disk)
-    interval = SyncMode.INTERVAL in (sync, stored.sync)
-    lost_power = stored.lost_power or (interval and boot_id != stored.boot_id)
-    current = replace(stored, sync=sync, boot_id=boot_id, lost_power=lost_power)
+    interval = SyncMode.INTERVAL in (asked.sync, stored.sync)
+    lost_power = stored.lost_power or (interval and asked.boot_id != stored.boot_id)
+    current = replace(stored, sync=asked.sync, boot_id=asked.boot_id, lost_power=lost_power)
     if current != stored:
         _replace_identity(disk, reserve, current, cluster, node)
     for name in (_IDENTITY_NEW_NAME, FIRST_START_NAME):
@@ -197,10 +210,15 @@ def _refuse_missing(disk: Disk) -> None:
 
 def _refuse_gap(journal: Journal, snapshots: SnapshotStore) -> None:
     """The entries must go on where the newest readable snapshot ends; without one they must begin at the beginning."""
-    first = journal[0][1] if len(journal) else None
     newest = snapshots.newest()
-    reached = 0 if newest is None else newest.head.last[1]
-    if first is not None and first > reached + 1:
+    if len(journal) == 0:
+        if newest is None and not journal.is_blank:
+            raise DataDirectoryError(
+                f"the journal was emptied for a snapshot that is missing: restore it, or {REJOIN}"
+            )
+        return
+    first, reached = journal[0][1], 0 if newest is None else newest.head.last[1]
+    if first > reached + 1:
         told = " ".join(snapshots.damaged) or "A snapshot is missing."
         raise DataDirectoryError(
             f"the journal begins at entry {first}, but the snapshots reach only to entry {reached}. "

@@ -77,8 +77,14 @@ class Journal:
         self._closed = False
         self.unsynced = False
         self.synced_index = self._entries[-1][1] if self._entries else 0
+        self._next_index = self._entries[-1][1] + 1 if self._entries else None  # None: any may come
         if not found.sealed:
             self._seal()
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing was ever in it."""
+        return self._segments[0].number == 1 and not any(segment.last_index for segment in self._segments)
 
     # -- the log
 
@@ -86,14 +92,16 @@ class Journal:
         data = command.encode("latin-1") if isinstance(command, str) else bytes(command)
         if len(data) > RECORD_BYTES_MAX:
             raise ValueError(f"an entry of {len(data)} bytes is too large for the journal")
-        if self._entries and idx != self._entries[-1][1] + 1:
-            raise ValueError(f"entry {idx} cannot follow entry {self._entries[-1][1]}")
+        if idx != self._next_index and self._next_index is not None:
+            raise ValueError(f"entry {idx} cannot stand where entry {self._next_index} is due")
+        self._next_index = idx + 1
         self._entries.append((data, idx, term))
         self._record(KIND_ENTRY, idx, term, data)
 
     def clear(self) -> None:
         """All is void. What follows begins a new segment, so that the old ones can be dropped."""
         self._entries = []
+        self._next_index = None
         self.synced_index = 0
         self._record(KIND_CUT, 0, 0, b"")
         self._roll_wanted = True
@@ -102,6 +110,7 @@ class Journal:
         if entryFrom < len(self._entries):
             index = self._entries[entryFrom][1]
             del self._entries[entryFrom:]
+            self._next_index = index
             self.synced_index = min(self.synced_index, index - 1)
             self._record(KIND_CUT, index, 0, b"")
 
@@ -163,6 +172,8 @@ class Journal:
         finally:
             self._file.close()
             self._votes.close()
+            if self._born is not None:
+                self._born[2].close()
 
     # -- term and vote
 
@@ -273,10 +284,11 @@ class Journal:
         self._written = written
 
     def _seal(self) -> None:
-        """Itself unsynced: it goes to disk with the next batch at the latest."""
+        """Says that all up to here was synced. Itself unsynced: it goes to disk with the next batch at the latest."""
         here = self._synced_bytes
         self._batch += encode_record(KIND_SEAL, 0, 0, b"", batch=here, place=here, seed=self._seed)
         with contextlib.suppress(DiskFull), self._judging_errors():
+            self._votes.mark_end(self._segments[-1].number, here)
             self._write_batch()
 
     def _vote(self) -> Vote:

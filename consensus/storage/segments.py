@@ -89,12 +89,11 @@ def read_segments(disk: Disk, expected: Vote, *, cluster: str, node: str) -> Fou
         )
     segments, entries = [], list[LogEntry]()
     for number in sorted(names):
-        last = number == expected.last_segment
         segment, header, result = _read_segment(disk, number, names[number], entries, cluster, node)
         segments.append(segment)
         size = disk.size_bytes(segment.name)
-        synced = result.good_bytes if last else size
-        if result.good_bytes < max(synced, expected.synced_bytes if last else 0) or result.proof is not None:
+        synced_bytes = expected.synced_bytes if number == expected.last_segment else size
+        if result.good_bytes < synced_bytes or result.proof is not None:
             raise _damage(
                 segment.name, result.good_bytes, "what stands there was acknowledged and is damaged"
             )

@@ -22,11 +22,12 @@ import msgpack
 from crc32c import crc32c
 
 from consensus.errors import DataDirectoryError
-from consensus.storage.disk import Disk, DiskFull, is_full
+from consensus.storage.disk import Disk
 from consensus.storage.records import REJOIN, Damaged, FileKind, LogEntry, encode_header, read_header
+from consensus.storage.temporary_file import TemporaryFile
 
 KEPT = 2  # the older one serves when the newest rots
-SYNC_EVERY_BYTES = 1 << 20  # small syncs on the way: one big one at the end would hold up the journal's
+WRITE_BYTES = 1 << 20  # at once; the file syncs itself on the way
 SECTION_VERSION = 1
 _SECTION = struct.Struct("<QIHH")
 _CHECKED = struct.Struct("<QHH")
@@ -150,7 +151,7 @@ class SnapshotStore:
 
 
 class SnapshotWriter:
-    """One thread. After `finish` or `abort` it is of no more use. Any `OSError` (`DiskFull` too) ends in `abort`."""
+    """One thread at a time. Any `OSError` (`DiskFull` too) removes the file; sections after that are ignored."""
 
     def __init__(
         self,
@@ -160,48 +161,39 @@ class SnapshotWriter:
         head: SnapshotHead,
         install: Callable[[str, LogEntry], None],
     ) -> None:
-        self._disk, self._name, self._head, self._install = disk, name, head, install
+        self._head, self._install = head, install
         self._hash = hashlib.sha256()
-        self._unsynced_bytes = 0
-        self._ended = False
-        self._file = disk.create(name)
+        self._file = TemporaryFile(disk, name)
         self._append(header)
-        body = msgpack.packb([list(head.last), list(head.before), list(head.members)])
+        body = bytes(msgpack.packb([list(head.last), list(head.before), list(head.members)]))
         self.write_section(_HEAD, body)
 
     def write_section(self, name: str, data: bytes) -> None:
         encoded = name.encode()
-        checksum = crc32c(data, crc32c(_CHECKED.pack(len(data), len(encoded), SECTION_VERSION) + encoded))
+        checked = _CHECKED.pack(len(data), len(encoded), SECTION_VERSION) + encoded
+        checksum = crc32c(data, crc32c(checked))
         self._append(_SECTION.pack(len(data), checksum, len(encoded), SECTION_VERSION) + encoded)
-        for start in range(0, len(data), SYNC_EVERY_BYTES):
-            self._append(data[start : start + SYNC_EVERY_BYTES])
+        for start in range(0, len(data), WRITE_BYTES):
+            self._append(data[start : start + WRITE_BYTES])
 
     def finish(self) -> None:
+        """Raises `DiskFull` or `OSError`; then there is no snapshot."""
+        if self._file.ended:
+            raise ValueError("this snapshot was given up")
         self._append(self._hash.digest())
-        self._file.sync()
-        self._file.close()
-        self._ended = True
-        self._install(self._name, self._head.last)
+        self._file.install(lambda name: self._install(name, self._head.last))
 
     def abort(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._file.close()
-            self._disk.remove(self._name)
+        self._file.remove()
 
     def _append(self, data: bytes) -> None:
-        try:
-            self._file.write(data)
+        if not self._file.ended:
             self._hash.update(data)
-            self._unsynced_bytes += len(data)
-            if self._unsynced_bytes >= SYNC_EVERY_BYTES:
-                self._file.sync()
-                self._unsynced_bytes = 0
-        except OSError as error:
-            self.abort()
-            if is_full(error):
-                raise DiskFull("a snapshot cannot be written") from error
-            raise
+            try:
+                self._file.append(data)
+            except OSError:
+                self._file.remove()
+                raise
 
 
 class SnapshotFile:
@@ -242,12 +234,17 @@ class SnapshotReceiver:
         cluster: str,
         install: Callable[[str, LogEntry], None],
     ) -> None:
-        self.offset = 0
-        self.ended = False
         self.wanted = wanted
-        self._disk, self._name, self._cluster, self._install = disk, name, cluster, install
-        self._unsynced_bytes = 0
-        self._file = disk.create(name)
+        self._disk, self._cluster, self._install = disk, cluster, install
+        self._file = TemporaryFile(disk, name)
+
+    @property
+    def offset(self) -> int:
+        return self._file.size_bytes
+
+    @property
+    def ended(self) -> bool:
+        return self._file.ended
 
     def write(self, offset: int, chunk: bytes) -> None:
         """A chunk that does not begin at `offset` is ignored: it came twice, or one before it was lost."""
@@ -255,43 +252,26 @@ class SnapshotReceiver:
             return
         if offset + len(chunk) > self.wanted[2]:
             raise ValueError(f"a snapshot of {self.wanted[2]} bytes was announced, more came")
-        try:
-            self._file.write(chunk)
-            self._unsynced_bytes += len(chunk)
-            if self._unsynced_bytes >= SYNC_EVERY_BYTES:
-                self._file.sync()
-                self._unsynced_bytes = 0
-        except OSError as error:
-            if is_full(error):
-                self._file.truncate(self.offset)
-                raise DiskFull("a snapshot from the leader does not fit") from error
-            raise
-        self.offset += len(chunk)
+        self._file.append(chunk)
 
     def finish(self) -> Snapshot:
         """Verified, synced, renamed. Raises `ValueError` if it is not what was announced; it is thrown away then."""
         index, term, size_bytes, sha256 = self.wanted
         try:
-            data = self._disk.read(self._name)
+            data = b"" if self.ended else self._disk.read(self._file.name)
             if len(data) != size_bytes or data[-_DIGEST_BYTES:] != sha256:
                 raise Damaged(0, "it is not what was announced")
-            snapshot = decode_snapshot(data, self._name, self._cluster)
+            snapshot = decode_snapshot(data, "the snapshot", self._cluster)
             if snapshot.head.last[1:] != (index, term):
                 raise Damaged(0, f"it ends at entry {snapshot.head.last[1]}, not {index}")
         except (ValueError, DataDirectoryError) as error:
-            self.abort()
-            raise ValueError(f"the snapshot received from the leader was thrown away: {error}") from error
-        self._file.sync()
-        self._file.close()
-        self.ended = True
-        self._install(self._name, snapshot.head.last)
+            self._file.remove()
+            raise ValueError(f"a received snapshot was thrown away: {error}") from error
+        self._file.install(lambda name: self._install(name, snapshot.head.last))
         return snapshot
 
     def abort(self) -> None:
-        if not self.ended:
-            self.ended = True
-            self._file.close()
-            self._disk.remove(self._name)
+        self._file.remove()
 
 
 def decode_snapshot(data: bytes, name: str, cluster: str) -> Snapshot:
@@ -330,10 +310,13 @@ def _read_section(data: bytes, place: int, end: int) -> tuple[tuple[str, bytes],
 
 
 def _decode_head(value: Any) -> SnapshotHead:
-    last, before, members = value
-    return SnapshotHead(
-        last=(last[0], last[1], last[2]), before=(before[0], before[1], before[2]), members=tuple(members)
-    )
+    try:
+        last, before, members = value
+        return SnapshotHead(
+            last=(last[0], last[1], last[2]), before=(before[0], before[1], before[2]), members=tuple(members)
+        )
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise Damaged(0, "its head is none") from error
 
 
 def _index_and_term(name: str) -> tuple[int, int]:
