@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,17 @@ def hold(marker, told):
     with open(told, "w") as pipe:
         pipe.write(str(os.getpid()))
     time.sleep(3600)
+
+
+@handler
+def pass_gate(gates, file, context):
+    """Waits for a byte at the gate of its node; then one line: the effect, and whose worker did it."""
+    node = os.getppid()
+    gate = os.open(f"{gates}/{node}", os.O_RDONLY)
+    os.read(gate, 1)
+    os.close(gate)
+    with open(file, "a") as effects:
+        effects.write(f"{context.key} {node}\\n")
 '''
 
 
@@ -71,6 +83,30 @@ def start_cluster(
         cluster.down()
 
 
+class Gates:
+    """One named pipe per node; a worker passes by taking a byte out of it."""
+
+    def __init__(self, folder: Path, pids: list[int]) -> None:
+        self.folder, self.pids = folder, set(pids)
+        folder.mkdir()
+        self._pipes: dict[int, int] = {}
+        for pid in pids:
+            os.mkfifo(folder / str(pid))
+            self._pipes[pid] = os.open(
+                folder / str(pid), os.O_RDWR
+            )  # never without a writer: no worker sees its end
+
+    def let_pass(self, pid: int, tasks: int) -> None:
+        os.write(self._pipes[pid], b"." * tasks)  # a pipe holds 64 KiB
+
+    def __enter__(self) -> Gates:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in self._pipes.values():
+            os.close(pipe)
+
+
 def leader_of(client: Client) -> NodeView:
     return next(view for view in client.nodes() if view.is_leader)
 
@@ -78,6 +114,13 @@ def leader_of(client: Client) -> NodeView:
 def await_executed(client: Client, keys: list[int], share: float) -> None:
     """Until this share of `keys` is executed; bounded by the test's own time limit."""
     client.wait(keys[: int(len(keys) * share)], timeout_s=60)
+
+
+def await_silence(client: Client, node: NodeView, timeout_s: float = 30.0) -> None:
+    """Until this node answers no application any more: the first thing that it does when it is told to end."""
+    deadline = time.monotonic() + timeout_s
+    while node.name in {view.name for view in client.nodes()}:
+        assert time.monotonic() < deadline, f"{node.name} still answers after {timeout_s:g} s"
 
 
 def lines(file: Path) -> list[int]:
@@ -118,19 +161,44 @@ def test_the_broker_is_killed_and_restarted_under_load_and_nothing_is_lost(
     assert set(lines(effects)) >= set(keys)
 
 
+def await_waiting_work(client: Client, timeout_s: float = 30.0) -> NodeView:
+    """The node with the most tasks that no worker has yet, as soon as one has any."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        fullest = max(client.nodes(), key=waiting_tasks)
+        if waiting_tasks(fullest) > 0:
+            return fullest
+    pytest.fail(f"no node holds waiting tasks after {timeout_s:g} s: the test would show nothing")
+
+
+def waiting_tasks(view: NodeView) -> int:
+    return sum(lane.queued for lane in view.lanes)
+
+
 def test_a_node_told_to_end_under_load_ends_cleanly_and_the_others_finish_its_work(
     start_cluster: Callable[[str], tuple[LocalCluster, Client]], kafka: str, tmp_path: Path
 ) -> None:
     cluster, client = start_cluster(kafka)
     effects = tmp_path / "effects"
-    keys = [handle.key for handle in client.submit_many("note", [(str(effects),)] * 2000)]
-    await_executed(client, keys, 0.1)
-    leaving = max(client.nodes(), key=lambda view: sum(lane.queued for lane in view.lanes))
-    assert sum(lane.queued for lane in leaving.lanes) > 0, "nobody holds work: the test would show nothing"
-    os.kill(leaving.pid, signal.SIGTERM)
-    assert cluster.await_end(leaving.name, timeout_s=30) == 0
-    client.wait(keys, timeout_s=90)
-    assert set(lines(effects)) == set(keys)
+    with Gates(tmp_path / "gates", [view.pid for view in client.nodes()]) as gates:
+        # Given nodes whose workers stand at closed gates, so that what waits behind them cannot drain
+        handles = client.submit_many("pass_gate", [(str(gates.folder), str(effects))] * 600)
+        keys = [handle.key for handle in handles]
+        leaving = await_waiting_work(client)
+
+        # When one of them is told to end, and no task but the one that runs in it can ever pass its gate
+        os.kill(leaving.pid, signal.SIGTERM)
+        await_silence(client, leaving)
+        gates.let_pass(leaving.pid, 1)
+        assert cluster.await_end(leaving.name, timeout_s=30) == 0
+
+        # Then the others run what it held
+        for pid in gates.pids - {leaving.pid}:
+            gates.let_pass(pid, 2 * len(keys))
+        client.wait(keys, timeout_s=90)
+    done = [tuple(map(int, line.split())) for line in effects.read_text().splitlines()]
+    assert {key for key, _ in done} == set(keys)
+    assert sum(node == leaving.pid for _, node in done) <= 1
 
 
 def test_a_worker_killed_in_mid_task_costs_only_a_second_run(
