@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consensus.errors import ConsensusError, NoQuorum, OutcomeUnknown, Refused
@@ -25,7 +25,8 @@ CALLS_MAX = 100_000
 CALLS_BYTES_MAX = 64 << 20
 REPEAT_FIRST_S = 0.3
 REPEAT_LAST_S = 2.0
-UNKNOWN_ENTRIES_MAX = 64  # kept for `repeat`; the ledger holds the answers of as many
+UNKNOWN_ENTRIES_MAX = 64  # kept for `repeat`; the ledger holds the answers from the oldest of them on
+UNKNOWN_KEPT_S = 60.0
 # A node that flushes at intervals may lose these with its power: what they say is found out again (DESIGN: `--sync interval`).
 LAZY = frozenset({Opcode.BARRIER, Opcode.RENEW, Opcode.EXECUTE})
 REGULAR_LAZY, REGULAR_URGENT = b"\x00\x00", b"\x00\x01"
@@ -41,7 +42,9 @@ class Call:
     size_bytes: int = 32  # an upper estimate of the encoded command
     needs_session: bool = False
     alone: bool = False  # a change of the group travels in an entry of its own
-    opens_session: bool = False  # all others wait for it: entries of a process without a session take no effect
+    opens_session: bool = (
+        False  # all others wait for it: entries of a process without a session take no effect
+    )
     ended: bool = False
 
     def finish(self, answer: Any, error: ConsensusError | None) -> None:
@@ -59,6 +62,13 @@ class _InFlight:
     unknown: bool = False  # one of its calls ended so
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unknown:
+    data: bytes
+    answers: list[Any] | None
+    kept_until: float
+
+
 @dataclass(slots=True)
 class GroupCommit:
     proposer: int
@@ -67,7 +77,7 @@ class GroupCommit:
     waiting_bytes: int = 0
     in_flight: dict[int, _InFlight] = field(default_factory=dict)
     next_seq: int = 1
-    unknown: dict[int, tuple[bytes, list[Any] | None]] = field(default_factory=dict)  # seq -> entry, answers
+    unknown: dict[int, _Unknown] = field(default_factory=dict)
 
     def add(self, call: Call) -> None:
         if len(self.waiting) >= CALLS_MAX or self.waiting_bytes + call.size_bytes > CALLS_BYTES_MAX:
@@ -98,11 +108,13 @@ class GroupCommit:
             )
         elif entry is not None:
             entry.calls[position] = call
-        elif kept is not None and kept[1] is not None:
-            _finish(call, kept[1][position])
+        elif kept is not None and kept.answers is not None:
+            _finish(call, kept.answers[position])
         elif kept is not None:
             del self.unknown[seq]
-            self.in_flight[seq] = _InFlight(calls={position: call}, data=kept[0], repeat_at=now, unknown=True)
+            self.in_flight[seq] = _InFlight(
+                calls={position: call}, data=kept.data, repeat_at=now, unknown=True
+            )
 
     def propose(self, now: float, time_ms: int) -> list[bytes]:
         """New entries and repeats that are due. Call only while a leader is known; all returned bytes must be proposed."""
@@ -155,8 +167,8 @@ class GroupCommit:
 
     def answered(self, seq: int, answers: list[Any] | None, now: float) -> None:
         """The own replica has applied entry `seq`. A second application changes nothing."""
-        if seq in self.unknown and answers is not None and self.unknown[seq][1] is None:
-            self.unknown[seq] = (self.unknown[seq][0], answers)
+        if seq in self.unknown and answers is not None:
+            self.unknown[seq] = replace(self.unknown[seq], answers=answers)
         entry = self.in_flight.pop(seq, None)
         if entry is None:
             return
@@ -167,7 +179,7 @@ class GroupCommit:
                 )
             return
         if entry.unknown:
-            self._keep(seq, entry.data, answers)
+            self._keep(seq, entry.data, answers, now)
         for position, call in entry.calls.items():
             answer = answers[position]
             if call.needs_session and _session_closed(answer) and call.deadline > now:
@@ -179,7 +191,7 @@ class GroupCommit:
 
     def expire(self, now: float) -> None:
         if any(call.deadline <= now for call in self.waiting):
-            kept: deque[Call] = deque()
+            on_time: deque[Call] = deque()
             for call in self.waiting:
                 if call.deadline <= now:
                     self.waiting_bytes -= call.size_bytes
@@ -187,8 +199,8 @@ class GroupCommit:
                         None, NoQuorum("no majority of the group answered in time; nothing was changed")
                     )
                 else:
-                    kept.append(call)
-            self.waiting = kept
+                    on_time.append(call)
+            self.waiting = on_time
         for seq, entry in list(self.in_flight.items()):
             late = [position for position, call in entry.calls.items() if call.deadline <= now]
             for position in late:
@@ -202,10 +214,12 @@ class GroupCommit:
                 )
             if not entry.calls:
                 del self.in_flight[seq]
-                self._keep(seq, entry.data, None)
+                self._keep(seq, entry.data, None, now)
+        for seq in [seq for seq, kept in self.unknown.items() if kept.kept_until <= now]:
+            del self.unknown[seq]
 
-    def _keep(self, seq: int, data: bytes, answers: list[Any] | None) -> None:
-        self.unknown[seq] = (data, answers)
+    def _keep(self, seq: int, data: bytes, answers: list[Any] | None, now: float) -> None:
+        self.unknown[seq] = _Unknown(data=data, answers=answers, kept_until=now + UNKNOWN_KEPT_S)
         if len(self.unknown) > UNKNOWN_ENTRIES_MAX:
             del self.unknown[min(self.unknown)]
 

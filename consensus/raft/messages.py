@@ -48,9 +48,10 @@ def fault(message: Any) -> str | None:
     """Why `message` is none of the above; None when it is one."""
     if not isinstance(message, dict):
         return "is no map"
-    fields = FIELDS.get(message.get("type", ""))
+    kind_of = message.get("type")
+    fields = FIELDS.get(kind_of) if isinstance(kind_of, str) else None
     if fields is None:
-        return f"has the unknown type {message.get('type')!r:.40}"
+        return f"has the unknown type {str(kind_of)[:40]!r}"
     for name, kind in fields.items():
         value = message.get(name)
         if type(value) is not kind:

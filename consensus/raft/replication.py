@@ -14,7 +14,6 @@ from typing import Any
 from consensus.raft.append_check import Log, LogEntry, term_at
 from consensus.raft.snapshot_transfer import Transfer
 from consensus.raft.stamps import Stamps
-from consensus.storage.journal import Journal
 from consensus.storage.snapshots import SnapshotStore
 
 UNANSWERED_MAX = 32  # messages with entries on their way to one follower
@@ -27,7 +26,7 @@ class Replication:
 
     def __init__(
         self,
-        log: Journal,
+        log: Log,
         snapshots: SnapshotStore,
         send: Callable[[str, dict[str, Any]], bool],
         *,

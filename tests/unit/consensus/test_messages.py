@@ -16,7 +16,9 @@ GOOD = {
     kind: {"type": kind, **{name: EXAMPLES[type_] for name, type_ in fields.items()}}
     for kind, fields in FIELDS.items()
 }
-RUBBISH = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.none()))
+RUBBISH = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.none())
+)
 
 
 @pytest.mark.parametrize("kind", FIELDS)
@@ -45,9 +47,19 @@ def test_what_is_no_message_is_refused(rubbish: Any) -> None:
 def test_entries_must_follow_one_another_in_terms_that_the_leader_can_have() -> None:
     message = {"term": 3, "prev_index": 4, "entries": [[b"a", 5, 2], [b"b", 6, 3]]}
     assert entries_of(message) == [(b"a", 5, 2), (b"b", 6, 3)]
-    for bad in ([[b"a", 6, 2]], [[b"a", 5, 4]], [["a", 5, 2]], [[b"a", 5]], [5], [[b"a", 5, 2], [b"b", 5, 2]]):
+    for bad in (
+        [[b"a", 6, 2]],
+        [[b"a", 5, 4]],
+        [["a", 5, 2]],
+        [[b"a", 5]],
+        [5],
+        [[b"a", 5, 2], [b"b", 5, 2]],
+    ):
         assert entries_of({**message, "entries": bad}) is None
 
 
 def test_malformed_checkpoints_of_a_ping_are_passed_over() -> None:
-    assert hashes_of({"hashes": [[64, b"h"], ["x", b"h"], [1], None, [128, b"i"]]}) == [(64, b"h"), (128, b"i")]
+    assert hashes_of({"hashes": [[64, b"h"], ["x", b"h"], [1], None, [128, b"i"]]}) == [
+        (64, b"h"),
+        (128, b"i"),
+    ]
