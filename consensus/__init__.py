@@ -1,18 +1,52 @@
-"""A Raft group that hands out unique keys and remembers which were executed. Usable alone; knows nothing of tasks."""
+"""A Raft group that hands out unique keys, says who may run them, and remembers which were executed. Knows nothing of tasks."""
 
-from consensus.errors import ConsensusError, DataDirectoryError, NoQuorum, OutcomeUnknown, PortInUse, Refused
-from consensus.key_service import KeyService, LedgerStatistics, PeerConnection
-from consensus.operations import ExecuteAnswer
+from consensus.errors import (
+    CertificateError,
+    ConsensusError,
+    DataDirectoryError,
+    NoQuorum,
+    OutcomeUnknown,
+    PortInUse,
+    Refused,
+)
+from consensus.key_reads import LedgerStatistics, PeerConnection, SessionView
+from consensus.key_service import KeyService
+from consensus.ledger.claims import Claim, ClaimKind, ClaimState, Decision
+from consensus.ledger.commands import FIRST_FOREIGN_OPCODE, CommandRefused
+from consensus.ledger.executed import Outcome
+from consensus.ledger.marks import CancelKind, DoubleEffect
+from consensus.ledger.table import Context, Table
+from consensus.operations import BindAnswer, CancelAnswer, ClaimAnswer, ExecuteAnswer
+from consensus.storage.journal import SyncMode
+from consensus.transport.certificates import TlsFiles
 
 __all__ = [
+    "FIRST_FOREIGN_OPCODE",
+    "BindAnswer",
+    "CancelAnswer",
+    "CancelKind",
+    "CertificateError",
+    "Claim",
+    "ClaimAnswer",
+    "ClaimKind",
+    "ClaimState",
+    "CommandRefused",
     "ConsensusError",
+    "Context",
     "DataDirectoryError",
+    "Decision",
+    "DoubleEffect",
     "ExecuteAnswer",
     "KeyService",
     "LedgerStatistics",
     "NoQuorum",
+    "Outcome",
     "OutcomeUnknown",
     "PeerConnection",
     "PortInUse",
     "Refused",
+    "SessionView",
+    "SyncMode",
+    "Table",
+    "TlsFiles",
 ]

@@ -198,7 +198,10 @@ def cancel(keys: Sequence[int]) -> Operation[list[CancelAnswer]]:
 
 
 def change_group(before: Iterable[str], after: Iterable[str]) -> Operation[tuple[str, ...]]:
+    """One node more or one less. The leader refuses it unless the group is `before`."""
     old, new = sorted(set(before)), sorted(set(after))
+    if not new:
+        raise ValueError("the last node of a group cannot be removed: stop it instead")
     return Operation(
         command=lambda _: [Opcode.GROUP, old, new],
         read=tuple,
