@@ -34,7 +34,8 @@ class KeyService(KeyCalls, KeyReads):
 
     `peers` are the founders of a new group; a group that stands already knows its members. A node that is to be added to it starts with
     `joining`, any members as peers, and waits until one of them is told `add_member`. Beyond loopback peers speak TLS: `tls` names the
-    files of this node, or `insecure` does without. `tables` are replicated with the ledger's own (`ledger/table.py`).
+    files of this node, or `insecure` does without. `bind`: where to listen when that is not the address that peers dial.
+    `tables` are replicated with the ledger's own (`ledger/table.py`).
     `on_failure(error)` is called on the ledger's thread when a fault ends it; it must only set or queue.
     """
 
@@ -51,6 +52,7 @@ class KeyService(KeyCalls, KeyReads):
         tls: TlsFiles | None = None,
         insecure: bool = False,
         joining: bool = False,
+        bind: str | None = None,
         tables: Sequence[Table] = (),
         on_failure: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
@@ -58,7 +60,7 @@ class KeyService(KeyCalls, KeyReads):
         self._directory, self._cluster = Path(data_dir), cluster
         self._config = LedgerConfig(snapshot_every_s=snapshot_every_s, lease_s=lease_s)
         self._sync, self._tls, self._insecure, self._joining = sync, tls, insecure, joining
-        self._tables, self._on_failure = tables, on_failure
+        self._tables, self._on_failure, self._bind = tables, on_failure, bind
         self._calls = Calls(self._send)
         self._raft: RaftThread | None = None
         self._lock_file: IO[bytes] | None = None
@@ -81,6 +83,7 @@ class KeyService(KeyCalls, KeyReads):
                 joining=self._joining,
                 ledger=LedgerMachine(self._tables),
                 on_failure=self._on_failure,
+                bind=self._bind,
             )
         except BaseException:
             self._lock_file.close()
