@@ -15,9 +15,9 @@ import psutil
 
 
 def figure(
-    values: Sequence[float], unit: str, target: float | None = None, *, why: str = ""
+    values: Sequence[float], unit: str, target: float | None = None, *, at_most: bool = False, why: str = ""
 ) -> dict[str, Any]:
-    """`values` of interleaved runs; none at all needs a `why`."""
+    """`values` of interleaved runs; none at all needs a `why`. `at_most`: the target is a bound from above, as for times and sizes."""
     if not values:
         return {
             "median": None,
@@ -29,7 +29,7 @@ def figure(
             "why": why,
         }
     median = statistics.median(values)
-    met = None if target is None else median >= target
+    met = None if target is None else (median <= target if at_most else median >= target)
     return {
         "median": median,
         "min": min(values),
@@ -38,6 +38,18 @@ def figure(
         "target": target,
         "met": met,
     }
+
+
+def show(figures: Mapping[str, Any], prefix: str = "") -> None:
+    """A line for each figure, for people."""
+    for name, one in figures.items():
+        if one["median"] is None:
+            print(f"{prefix + name:44} not measured: {one['why']}")
+            continue
+        spread = f"({one['min']:,.4g} to {one['max']:,.4g})"
+        met = {True: "met", False: "NOT met", None: ""}[one["met"]]
+        target = "" if one["target"] is None else f"target {one['target']:,.6g} {met}"
+        print(f"{prefix + name:44} {one['median']:>14,.6g} {one['unit']:6} {spread:28} {target}")
 
 
 def report(bench: str, runs: int, figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:

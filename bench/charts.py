@@ -1,0 +1,81 @@
+"""Pictures of the figures, if matplotlib is installed (`pip install -e .[bench]`); a sentence instead if it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+try:
+    from matplotlib.figure import Figure
+except ImportError:
+    Figure = None
+
+PICTURES = Path("build/bench")
+NOT_INSTALLED = "no picture drawn: matplotlib is not installed (pip install -e '.[bench]')"
+OWN_COLOUR, PEER_COLOUR = "#1f6f8b", "#b8b8b8"
+
+
+def draw_ledger(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
+    """Single calls of 64 callers and of one, beside the peers'. Returns what to tell the user."""
+    if Figure is None:
+        return NOT_INSTALLED
+    picture = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = picture.subplots(1, 2)
+    rates = {"Quorate": figures["claims_per_s_64"]} | {
+        name: peer["calls_per_s_64"] for name, peer in peers.items()
+    }
+    waits = {"Quorate": figures["claim_p50_ms_1"]} | {
+        name: peer["call_p50_ms_1"] for name, peer in peers.items() if "call_p50_ms_1" in peer
+    }
+    _bars(left, rates, "calls per second, 64 callers, 3 nodes")
+    _bars(right, waits, "one caller: median wait, ms")
+    return _save(picture, "ledger")
+
+
+def draw_failover(seconds: Mapping[str, list[float]]) -> str:
+    """A point for each killed leader."""
+    if Figure is None:
+        return NOT_INSTALLED
+    picture = Figure(figsize=(7, 2.6), layout="constrained")
+    axes = picture.subplots()
+    for place, values in enumerate(seconds.values()):
+        colour = OWN_COLOUR if place == 0 else PEER_COLOUR
+        axes.scatter(values, [place] * len(values), color=colour, edgecolor="black", linewidth=0.4, s=28)
+    axes.set_yticks(range(len(seconds)), list(seconds))
+    axes.set_ylim(-0.6, len(seconds) - 0.4)
+    axes.set_xlim(left=0)
+    axes.set_title("leader killed: seconds until the next answer", fontsize=10)
+    _plain(axes)
+    return _save(picture, "failover")
+
+
+def _bars(axes: Any, figures: Mapping[str, Any], title: str) -> None:
+    """Medians, with least and greatest as whiskers."""
+    shown = {name: one for name, one in figures.items() if one["median"] is not None}
+    medians = [one["median"] for one in shown.values()]
+    spread = [
+        [one["median"] - one["min"] for one in shown.values()],
+        [one["max"] - one["median"] for one in shown.values()],
+    ]
+    colours = [OWN_COLOUR if name == "Quorate" else PEER_COLOUR for name in shown]
+    axes.barh(list(shown), medians, xerr=spread, color=colours, ecolor="black", capsize=2)
+    for place, median in enumerate(medians):
+        axes.annotate(
+            f" {median:,.3g}" if median < 1000 else f" {median:,.0f}", (median, place - 0.32), fontsize=7
+        )
+    axes.invert_yaxis()
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=8)
+    _plain(axes)
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _save(picture: Any, name: str) -> str:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    path = PICTURES / f"{name}.svg"
+    picture.savefig(path)
+    return f"picture: {path}"
