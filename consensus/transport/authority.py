@@ -41,7 +41,7 @@ class MadeCertificate:
     replaced: bool
 
 
-def make_authority(directory: Path, *, overwrite: bool = False, days: int = CA_DAYS) -> MadeCertificate:
+def make_authority(directory: Path, *, overwrite: bool = False, days: float = CA_DAYS) -> MadeCertificate:
     """Writes ca.crt and ca.key. Raises `CertificateError`, also when there is one and `overwrite` is not set."""
     certificate_path, key_path = directory / "ca.crt", directory / "ca.key"
     replaced = _check_absent(
@@ -63,7 +63,7 @@ def make_authority(directory: Path, *, overwrite: bool = False, days: int = CA_D
 
 
 def make_node_certificate(
-    directory: Path, node: str, *, overwrite: bool = False, days: int = NODE_DAYS
+    directory: Path, node: str, *, overwrite: bool = False, days: float = NODE_DAYS
 ) -> MadeCertificate:
     """For the node that listens on `node` ("host:port"), signed by the authority in `directory`. Raises `CertificateError`."""
     try:
@@ -77,7 +77,7 @@ def make_node_certificate(
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     ends = min(now + timedelta(days=days), authority.not_valid_after_utc)
-    if ends <= now:
+    if authority.not_valid_after_utc <= now:
         raise CertificateError(f"{files.ca} has expired: make a new authority by `quorate certs ca`")
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"quorate {node}"[:COMMON_NAME_LETTERS_MAX])])
     names = [x509.UniformResourceIdentifier(URI_PREFIX + node), _host_name(host)]

@@ -94,8 +94,7 @@ def _unpack(body: bytes | bytearray) -> dict[str, Any]:
             body,
             ext_hook=_no_extension,
             max_ext_len=0,  # the hook is not asked for timestamps
-            max_array_len=ITEMS_MAX,
-            max_map_len=ITEMS_MAX,
+            max_array_len=min(ITEMS_MAX, len(body)),
         )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         said = str(error) or type(error).__name__

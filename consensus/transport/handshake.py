@@ -103,10 +103,8 @@ def decode_word(message: dict[str, Any]) -> Word:
         case "confirm":
             return Confirm()
         case "refusal":
-            try:
-                reason = Reason(_text(message, "reason"))
-            except ValueError:
-                reason = Reason.RUBBISH
+            said = _text(message, "reason")
+            reason = next((reason for reason in Reason if reason.value == said), Reason.RUBBISH)
             sentence = _text(message, "sentence", SENTENCE_LETTERS_MAX)
             return Refusal(reason=reason, sentence="".join(c if c.isprintable() else "?" for c in sentence))
         case other:

@@ -27,6 +27,7 @@ from consensus.transport.stream import OUT_BYTES_MAX, READ_BYTES
 
 IDLE_S = 3.5  # without a byte from the peer: three pings of the Raft layer did not come
 LOOK_S = 0.1  # how exactly deadlines are kept
+AWAY_S = 0.5  # a look that is so late finds silence where nobody listened: this process was stopped, or its disk was slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,11 @@ class SocketLinks:
         contexts = None if tls is None else tls_contexts(tls, listen)
         self._listener = Listener(bind or listen)
         self._clock = clock
-        self._now = self._look_at = clock()
+        self._now = self._look_at = self._looked_at = clock()
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._woken.setblocking(False)
-        self._is_woken = self._is_closed = False
+        self._is_woken = self._is_closed = self._was_away = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._writer = FrameWriter()
@@ -240,8 +241,11 @@ class SocketLinks:
             self._reception.say(peer, Reason.LOST, f"the link to {peer} ended: {why}")
 
     def _look(self, now: float) -> None:
-        self._look_at = now + LOOK_S
-        for link in list(self._links.values()):
-            if link.heard_at is not None and now - link.heard_at >= IDLE_S:
-                self._lose(link, f"nothing came for {IDLE_S:g} s")
+        was_away = now - self._looked_at > AWAY_S and not self._was_away
+        self._was_away = was_away  # excused once: then what had come meanwhile has been read
+        self._looked_at, self._look_at = now, now + LOOK_S
+        if not was_away:
+            for link in list(self._links.values()):
+                if link.heard_at is not None and now - link.heard_at >= IDLE_S:
+                    self._lose(link, f"nothing came for {IDLE_S:g} s")
         self._reception.look(now)

@@ -79,7 +79,7 @@ class Reception:
 
     def say(self, who: str, reason: Reason, sentence: str) -> None:
         if self._refusals.is_worth_a_line(who, reason.value, self._now):
-            _log.warning("link_refused peer=%s reason=%s: %s", who, reason.value, sentence)
+            _log.warning("link_trouble peer=%s reason=%s: %s", who, reason.value, sentence)
 
     def close(self) -> None:
         for connection in self._strangers:
