@@ -69,6 +69,7 @@ class Calls:
             size_bytes=operation.size_bytes,
             needs_session=operation.needs_session,
             alone=operation.alone,
+            per_key=operation.per_key,
         )
         self._send(call, call_id)
         return future

@@ -1,6 +1,7 @@
 """Calls in, Raft entries out, answers cut back per call: a pure core (time is an argument).
 
-Calls gather while entries are in flight, so that a busy group commits many calls at once and an idle one waits for nobody. An entry
+Calls gather while entries are in flight, so that a busy group commits many calls at once and an idle one waits for nobody; calls of one
+kind share a command (merging.py). An entry
 without an answer is proposed again under the same (proposer, seq); the ledger applies it once. A call ends exactly once: answered,
 refused (never proposed, or the ledger said so) or unknown (proposed, no answer before its deadline).
 
@@ -17,12 +18,14 @@ from typing import Any
 
 from consensus.errors import ConsensusError, NoQuorum, OutcomeUnknown, Refused
 from consensus.ledger.commands import ENTRY_BYTES_MAX, Entry, Opcode, encode_entry
+from consensus.merging import Cut, Merger, PerKey
 from consensus.raft.membership import MEMBERSHIP
 
 WINDOW_ENTRIES_MAX = 16
 ENTRY_CALLS_MAX = 1024
 CALLS_MAX = 100_000
 CALLS_BYTES_MAX = 64 << 20
+GATHER_S = 0.001  # about what an entry takes: longer only delays, shorter makes entries of few calls
 REPEAT_FIRST_S = 0.3
 REPEAT_LAST_S = 2.0
 UNKNOWN_ENTRIES_MAX = 64  # kept for `repeat`; the ledger holds the answers from the oldest of them on
@@ -42,9 +45,8 @@ class Call:
     size_bytes: int = 32  # an upper estimate of the encoded command
     needs_session: bool = False
     alone: bool = False  # a change of the group travels in an entry of its own
-    opens_session: bool = (
-        False  # all others wait for it: entries of a process without a session take no effect
-    )
+    per_key: PerKey | None = None  # the same command, in the form that may be shared
+    opens_session: bool = False  # the others wait for it: without a session nothing takes effect
     ended: bool = False
 
     def finish(self, answer: Any, error: ConsensusError | None) -> None:
@@ -56,6 +58,7 @@ class Call:
 @dataclass(slots=True, kw_only=True)
 class _InFlight:
     calls: dict[int, Call]  # position in the entry -> who waits for its answer
+    cuts: list[Cut]  # position -> where its answer is
     data: bytes
     repeat_at: float
     wait_s: float = REPEAT_FIRST_S
@@ -65,6 +68,7 @@ class _InFlight:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Unknown:
     data: bytes
+    cuts: list[Cut]
     answers: list[Any] | None
     kept_until: float
 
@@ -78,6 +82,9 @@ class GroupCommit:
     in_flight: dict[int, _InFlight] = field(default_factory=dict)
     next_seq: int = 1
     unknown: dict[int, _Unknown] = field(default_factory=dict)
+    _proposed_at: float = float("-inf")
+    _proposed_calls: int = 0
+    _check_at: float = float("inf")  # no deadline is earlier
 
     def add(self, call: Call) -> None:
         if len(self.waiting) >= CALLS_MAX or self.waiting_bytes + call.size_bytes > CALLS_BYTES_MAX:
@@ -91,6 +98,7 @@ class GroupCommit:
         else:
             self.waiting.append(call)
             self.waiting_bytes += call.size_bytes
+            self._check_at = min(self._check_at, call.deadline)
 
     def repeat(self, call_id: str, call: Call, now: float) -> None:
         """`call.command` is not used: the bytes of the unknown call go out again, under the same (proposer, seq)."""
@@ -108,13 +116,15 @@ class GroupCommit:
             )
         elif entry is not None:
             entry.calls[position] = call
+            self._check_at = min(self._check_at, call.deadline)
         elif kept is not None and kept.answers is not None:
-            _finish(call, kept.answers[position])
+            _finish(call, kept.cuts[position].of(kept.answers))
         elif kept is not None:
             del self.unknown[seq]
             self.in_flight[seq] = _InFlight(
-                calls={position: call}, data=kept.data, repeat_at=now, unknown=True
+                calls={position: call}, cuts=kept.cuts, data=kept.data, repeat_at=now, unknown=True
             )
+            self._check_at = min(self._check_at, call.deadline)
 
     def propose(self, now: float, time_ms: int) -> list[bytes]:
         """New entries and repeats that are due. Call only while a leader is known; all returned bytes must be proposed."""
@@ -124,12 +134,21 @@ class GroupCommit:
                 entry.wait_s = min(entry.wait_s * 2, REPEAT_LAST_S)
                 entry.repeat_at = now + entry.wait_s
                 out.append(entry.data)
+        if self.gathers(now):
+            return out
         while self.waiting and len(self.in_flight) < WINDOW_ENTRIES_MAX:
             calls = self._gather()
             if not calls:
                 break
+            self._proposed_at, self._proposed_calls = now, len(calls)
             seq, self.next_seq = self.next_seq, self.next_seq + 1
-            commands = [call.command(self.session or 0) for call in calls]
+            merger = Merger(self.session or 0)
+            for call in calls:
+                if call.per_key is None:
+                    merger.add(call.command(self.session or 0))
+                else:
+                    merger.add_per_key(call.per_key)
+            commands, cuts = merger.finish()
             settled = min(min(self.in_flight, default=seq), min(self.unknown, default=seq))
             entry_bytes = encode_entry(Entry(self.proposer, seq, settled, time_ms, commands))
             if calls[0].alone:
@@ -139,10 +158,19 @@ class GroupCommit:
             else:
                 data = REGULAR_URGENT + entry_bytes
             self.in_flight[seq] = _InFlight(
-                calls=dict(enumerate(calls)), data=data, repeat_at=now + REPEAT_FIRST_S
+                calls=dict(enumerate(calls)), cuts=cuts, data=data, repeat_at=now + REPEAT_FIRST_S
             )
             out.append(data)
         return out
+
+    def gathers(self, now: float) -> bool:
+        """Callers of the last entry are likely about to call again: an entry costs the same for one call as for many. Waits for
+        half as many as last time, for an answer, or for `GATHER_S`."""
+        return (
+            bool(self.in_flight)
+            and len(self.waiting) < self._proposed_calls / 2
+            and now - self._proposed_at < GATHER_S
+        )
 
     def _gather(self) -> list[Call]:
         calls: list[Call] = []
@@ -179,17 +207,28 @@ class GroupCommit:
                 )
             return
         if entry.unknown:
-            self._keep(seq, entry.data, answers, now)
+            self._keep(seq, entry, answers, now)
+        again: list[Call] = []
         for position, call in entry.calls.items():
-            answer = answers[position]
-            if call.needs_session and _session_closed(answer) and call.deadline > now:
+            cut = entry.cuts[position]
+            answer = cut.of(answers)
+            if not isinstance(answer, dict):
+                call.finish(answer, None)
+            elif call.needs_session and _session_closed(answer) and call.deadline > now:
                 self.session = None  # not applied: the same call goes out again in the next session
-                self.waiting.appendleft(call)
-                self.waiting_bytes += call.size_bytes
+                again.append(call)
+            elif cut.shared and call.deadline > now:
+                call.per_key = None  # one of those that shared the command is at fault: now each for itself
+                again.append(call)
             else:
                 _finish(call, answer)
+        self.waiting.extendleft(reversed(again))
+        self.waiting_bytes += sum(call.size_bytes for call in again)
+        self._check_at = min([self._check_at, *(call.deadline for call in again)])
 
     def expire(self, now: float) -> None:
+        if now < self._check_at:
+            return
         if any(call.deadline <= now for call in self.waiting):
             on_time: deque[Call] = deque()
             for call in self.waiting:
@@ -214,12 +253,20 @@ class GroupCommit:
                 )
             if not entry.calls:
                 del self.in_flight[seq]
-                self._keep(seq, entry.data, None, now)
+                self._keep(seq, entry, None, now)
         for seq in [seq for seq, kept in self.unknown.items() if kept.kept_until <= now]:
             del self.unknown[seq]
+        open_calls = (call for entry in self.in_flight.values() for call in entry.calls.values())
+        self._check_at = min(
+            min((call.deadline for call in self.waiting), default=float("inf")),
+            min((call.deadline for call in open_calls), default=float("inf")),
+            min((kept.kept_until for kept in self.unknown.values()), default=float("inf")),
+        )
 
-    def _keep(self, seq: int, data: bytes, answers: list[Any] | None, now: float) -> None:
-        self.unknown[seq] = _Unknown(data=data, answers=answers, kept_until=now + UNKNOWN_KEPT_S)
+    def _keep(self, seq: int, entry: _InFlight, answers: list[Any] | None, now: float) -> None:
+        until = now + UNKNOWN_KEPT_S
+        self.unknown[seq] = _Unknown(data=entry.data, cuts=entry.cuts, answers=answers, kept_until=until)
+        self._check_at = min(self._check_at, until)
         if len(self.unknown) > UNKNOWN_ENTRIES_MAX:
             del self.unknown[min(self.unknown)]
 

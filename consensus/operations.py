@@ -19,6 +19,7 @@ from consensus.ledger.claims import WHY_CHARACTERS_MAX, ClaimKind, Decision
 from consensus.ledger.commands import Opcode, decode_runs, encode_pairs, encode_runs
 from consensus.ledger.executed import Outcome
 from consensus.ledger.marks import CancelKind
+from consensus.merging import PerKey
 
 Answer = TypeVar("Answer")
 OPERATION_KEYS_MAX = 4096  # (key, attempt) pairs of any size: 14 bytes each, below the 60,000 of an entry
@@ -62,6 +63,7 @@ class Operation(Generic[Answer]):
     size_bytes: int = 32  # upper estimate of the encoded command
     needs_session: bool = False
     alone: bool = False
+    per_key: PerKey | None = None  # the same command in a form that calls may share
 
 
 def barrier() -> Operation[None]:
@@ -92,6 +94,7 @@ def claim(pairs: Sequence[Pair]) -> Operation[list[ClaimAnswer]]:
         read=read,
         size_bytes=_size_bytes(flat),
         needs_session=True,
+        per_key=PerKey(Opcode.CLAIM, sorted(set(pairs)), stride=3) if pairs else None,
     )
 
 
@@ -112,6 +115,7 @@ def _ending(opcode: Opcode, pairs: Sequence[Pair]) -> Operation[list[bool]]:
         read=lambda raw: _in_order(keys, [bool(own) for own in raw]),
         size_bytes=_size_bytes(flat),
         needs_session=True,
+        per_key=PerKey(opcode, sorted(set(pairs)), stride=1) if pairs else None,
     )
 
 

@@ -126,6 +126,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
         )
         self._proposals: deque[bytes] = deque()
         self._proposals_bytes = 0
+        self.more_soon = False  # the owner is about to propose: the commit index need not travel alone
         self._ticked_at = clock()
         self._group = self.groups.current
         _replace_globals(journal, clock, self._receive)
@@ -191,7 +192,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
         return self.groups.at(index)
 
     def connected(self) -> set[str]:
-        return {node.id for node in self._SyncObj__connectedNodes}
+        return {node.id for node in list(self._SyncObj__connectedNodes)}  # a copy: other threads ask as well
 
     def log(self) -> Journal:
         """The entries in memory."""
@@ -341,7 +342,9 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
                 self.broken = error
                 raise
             self._SyncObj__raftLastApplied = index
-        return advanced and not self._proposals  # what follows carries the commit index
+        return (
+            advanced and not self._proposals and not self.more_soon
+        )  # the next entry carries the commit index
 
     def _checkCommandsToApply(self) -> None:
         """All proposals that wait: appended and sent together, forwarded, or dropped when nobody leads."""
@@ -388,6 +391,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
         beat = now >= self._SyncObj__newAppendEntriesTime
         if beat:
             self._SyncObj__newAppendEntriesTime = now + self.config.heartbeat_s
+        self.replication.begin_round()
         for node in sorted(self._SyncObj__connectedNodes, key=lambda node: str(node.id)):
             self.replication.send_to(node, term=self.term, commit_index=self.commit_index, beat=beat, now=now)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from consensus.config import LedgerConfig
 from consensus.errors import ConsensusError, NoQuorum, Refused
-from consensus.group_commit import REGULAR_URGENT, Call, GroupCommit
+from consensus.group_commit import GATHER_S, REGULAR_URGENT, Call, GroupCommit
 from consensus.ledger.commands import Opcode
 from consensus.ledger.machine import LedgerMachine
 from consensus.raft import messages
@@ -104,6 +104,7 @@ class Replica:
             for command in self.group.propose(now, int(self._wall() * 1000)):
                 self.raft.propose(command)
         self.group.expire(now)
+        self.raft.more_soon = bool(self.group.waiting or self.group.in_flight)
         if now >= self._judge_at:
             self._judge_at = now + LEASE_CHECK_EVERY_S
             self._judge_leases(now)
@@ -113,6 +114,8 @@ class Replica:
         finished = self.snapshots.step(self.raft, self.ledger, now)
         if finished is not None:
             self.raft.compact(finished)
+        if self.group.waiting and self.group.gathers(now):
+            wait_s = min(wait_s, GATHER_S)
         self.raft.step(0.0 if self.snapshots.is_busy() else wait_s)
 
     def close(self) -> None:

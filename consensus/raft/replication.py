@@ -37,6 +37,7 @@ class Replication:
         self.next_index, self.match_index = next_index, match_index
         self.stamps = Stamps()
         self._transfers: dict[Any, Transfer] = {}
+        self._round: dict[int, dict[str, Any]] = {}
 
     def begin(self) -> None:
         self.stamps.begin()
@@ -68,6 +69,10 @@ class Replication:
     def missing_entries(self, node: Any) -> int | None:
         return self._log[-1][1] - self.match_index[node] if node in self.match_index else None
 
+    def begin_round(self) -> None:
+        """Until the next round followers at the same index get the same message, which is then encoded once."""
+        self._round.clear()
+
     def send_to(self, node: Any, *, term: int, commit_index: int, beat: bool, now: float) -> None:
         """All that `node` lacks, as far as its window allows. Without anything: a heartbeat if `beat`, else the commit index only."""
         if node not in self.next_index:
@@ -80,14 +85,15 @@ class Replication:
         sent = False
         next_index = self.next_index[node]
         while next_index <= self._log[-1][1] and self.stamps.unanswered(node.id) < UNANSWERED_MAX:
-            entries = self._batch(next_index)
-            if not self._append(node, next_index, entries, term, commit_index, quiet=False):
+            message = self._append(next_index, term, commit_index, quiet=False)
+            if not self._send(node.id, message):
                 break
-            next_index += len(entries)
+            self.stamps.entries_sent(node.id, message["number"])
+            next_index += len(message["entries"])
             self.next_index[node] = next_index
             sent = True
         if not sent:
-            self._append(node, next_index, [], term, commit_index, quiet=not beat)
+            self._send(node.id, self._append(next_index, term, commit_index, quiet=not beat, empty=True))
 
     def answered(self, node: Any, message: dict[str, Any], now: float) -> None:
         """`message` is of this term. Raises `ValueError` for an answer that claims what was never sent."""
@@ -112,32 +118,22 @@ class Replication:
             self.next_index[node] = max(next_index, self.match_index[node] + 1)
 
     def _append(
-        self,
-        node: Any,
-        next_index: int,
-        entries: list[LogEntry],
-        term: int,
-        commit_index: int,
-        *,
-        quiet: bool,
-    ) -> bool:
-        return self._send(
-            node.id,
-            {
+        self, next_index: int, term: int, commit_index: int, *, quiet: bool, empty: bool = False
+    ) -> dict[str, Any]:
+        place = -next_index if empty else next_index
+        message = self._round.get(place)
+        if message is None:
+            message = self._round[place] = {
                 "type": "append_entries",
                 "term": term,
-                "number": self.stamps.next(node.id, carries_entries=bool(entries)),
+                "number": self.stamps.next(),
                 "commit_index": commit_index,
                 "prev_index": next_index - 1,
                 "prev_term": term_at(self._log, next_index - 1),
-                "entries": entries,
+                "entries": [] if empty else _within_bytes(self._log, next_index - self._log[0][1]),
                 "quiet": quiet,
-            },
-        )
-
-    def _batch(self, next_index: int) -> list[LogEntry]:
-        start = next_index - self._log[0][1]
-        return _within_bytes(self._log, start)
+            }
+        return message
 
     def _send_snapshot(self, node: Any, *, term: int, beat: bool, now: float) -> None:
         transfer = self._transfers.get(node)
@@ -155,8 +151,8 @@ class Replication:
         if not messages and beat:
             messages = [transfer.probe()]
         for message in messages:
-            number = self.stamps.next(node.id, carries_entries=False)
-            if not self._send(node.id, {**message, "term": term, "number": number}):
+            stamped = {**message, "term": term, "number": self.stamps.next()}
+            if not self._send(node.id, stamped):
                 transfer.sent = min(transfer.sent, message["offset"])
                 break
 

@@ -26,11 +26,13 @@ class Stamps:
         self._went_back_at.clear()
         self._on_their_way.clear()
 
-    def next(self, peer: str, *, carries_entries: bool) -> int:
+    def next(self) -> int:
+        """For a new message; the same one may go to several peers."""
         self.sent += 1
-        if carries_entries:
-            self._on_their_way.setdefault(peer, []).append(self.sent)
         return self.sent
+
+    def entries_sent(self, peer: str, number: int) -> None:
+        self._on_their_way.setdefault(peer, []).append(number)
 
     def unanswered(self, peer: str) -> int:
         """Messages with entries on their way to `peer`."""

@@ -19,9 +19,7 @@ def log(*terms: int, first: int = 1) -> list[LogEntry]:
 
 def test_a_delayed_append_that_matches_shortens_nothing() -> None:
     own = log(1, 1, 1, 1, 1)
-    verdict = check_append(
-        own, prev_index=1, prev_term=1, entries=own[1:3], leader_commit=3, commit_index=2
-    )
+    verdict = check_append(own, prev_index=1, prev_term=1, entries=own[1:3], leader_commit=3, commit_index=2)
     assert verdict == Accept(cut_from=None, entries=[], next_index=4, commit_index=3)
 
 
@@ -49,7 +47,9 @@ def test_a_cut_of_a_committed_entry_is_a_divergence() -> None:
 
 
 def test_a_previous_entry_of_another_term_that_is_committed_here_is_a_divergence() -> None:
-    verdict = check_append(log(1, 1, 1), prev_index=2, prev_term=2, entries=[], leader_commit=2, commit_index=2)
+    verdict = check_append(
+        log(1, 1, 1), prev_index=2, prev_term=2, entries=[], leader_commit=2, commit_index=2
+    )
     assert isinstance(verdict, Divergence)
 
 

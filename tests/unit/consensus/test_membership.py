@@ -81,7 +81,13 @@ def test_the_group_at_an_index_is_that_of_the_last_record_before_it_also_after_c
     log = GroupLog(("a",))
     for index, members in ((5, ("a", "b")), (9, GROUP), (20, ("a", "b"))):
         log.append(index, members)
-    assert [log.at(index) for index in (4, 5, 8, 9, 30)] == [("a",), ("a", "b"), ("a", "b"), GROUP, ("a", "b")]
+    assert [log.at(index) for index in (4, 5, 8, 9, 30)] == [
+        ("a",),
+        ("a", "b"),
+        ("a", "b"),
+        GROUP,
+        ("a", "b"),
+    ]
     log.compact(12)
     assert (log.at(12), log.current) == (GROUP, ("a", "b"))
     log.cut(20)

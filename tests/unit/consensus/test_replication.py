@@ -49,6 +49,7 @@ class Leader:
 
     def send(self, *, beat: bool = False, now: float = 0.0) -> list[dict[str, Any]]:
         self.sent.clear()
+        self.replication.begin_round()
         self.replication.send_to(B, term=5, commit_index=1, beat=beat, now=now)
         return list(self.sent)
 
