@@ -126,7 +126,6 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
         )
         self._proposals: deque[bytes] = deque()
         self._proposals_bytes = 0
-        self.more_soon = False  # the owner is about to propose: the commit index need not travel alone
         self._ticked_at = clock()
         self._group = self.groups.current
         _replace_globals(journal, clock, self._receive)
@@ -342,9 +341,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
                 self.broken = error
                 raise
             self._SyncObj__raftLastApplied = index
-        return (
-            advanced and not self._proposals and not self.more_soon
-        )  # the next entry carries the commit index
+        return advanced and not self._proposals and not self.machine.proposes_soon()
 
     def _checkCommandsToApply(self) -> None:
         """All proposals that wait: appended and sent together, forwarded, or dropped when nobody leads."""

@@ -104,7 +104,6 @@ class Replica:
             for command in self.group.propose(now, int(self._wall() * 1000)):
                 self.raft.propose(command)
         self.group.expire(now)
-        self.raft.more_soon = bool(self.group.waiting or self.group.in_flight)
         if now >= self._judge_at:
             self._judge_at = now + LEASE_CHECK_EVERY_S
             self._judge_leases(now)
@@ -137,6 +136,9 @@ class Replica:
         self.ledger.load(snapshot.sections)
         for seq, answers in self.ledger.stored_answers(self.group.proposer).items():
             self.group.answered(seq, answers, self._clock())  # answered inside the snapshot
+
+    def proposes_soon(self) -> bool:
+        return bool(self.group.waiting or self.group.in_flight)
 
     def knows(self, proposer: int, seq: int) -> bool:
         return self.ledger.knows(proposer, seq)

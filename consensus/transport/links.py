@@ -101,6 +101,7 @@ class SocketLinks:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._writer = FrameWriter()
+        self._encoded: tuple[dict[str, Any], bytes] = ({}, b"")  # the same message often goes to every peer
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._links: dict[str, Connection] = {}
         self._events: list[LinkEvent] = []
@@ -119,7 +120,9 @@ class SocketLinks:
         link = self._links.get(peer)
         if link is None or link.stream.unsent_bytes >= OUT_BYTES_MAX:
             return False
-        frame = self._writer.encode(message)
+        if self._encoded[0] is not message:
+            self._encoded = (message, self._writer.encode(message))
+        frame = self._encoded[1]
         try:
             taken = link.stream.write(frame)
         except OSError as error:
