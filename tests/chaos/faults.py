@@ -8,6 +8,7 @@ started, by their id.
 
 from __future__ import annotations
 
+import enum
 import random
 import threading
 import time
@@ -20,7 +21,7 @@ from tests.chaos.proxy import PASS, Pair, Proxy, Rule
 LEADER: Final = -1  # as a place: whoever leads when the fault begins
 PAUSE_S: Final = (0.2, 60.0)
 DOWN_S: Final = (0.1, 3.0)
-CUT_S: Final = (0.3, 8.0)
+CUT_S: Final = (0.3, 4.0)
 
 
 class Node(Protocol):
@@ -87,48 +88,64 @@ class Planned:
     lasts_s: float
 
 
+class Kind(enum.Enum):
+    KILL = "kill"
+    KILL_MAJORITY = "kill majority"
+    KILL_ALL = "kill all"
+    PAUSE = "pause"
+    ISOLATE = "isolate"
+    SPLIT = "split"
+    SLOW = "slow"
+    RESET = "reset"
+
+
+# a plan deals from this deck, shuffled anew each time, so that a short storm has all kinds too
+DECK = (Kind.KILL, Kind.KILL, Kind.PAUSE, Kind.PAUSE, Kind.ISOLATE, Kind.ISOLATE, *Kind)
+
+
 def plan(
     seed: int, *, nodes: int, duration_s: float, every_s: float = 1.2, pause_s_max: float = 4.0
 ) -> list[Planned]:
-    """One fault per `every_s` on the average; all have ended after `duration_s`. Half of the faults prefer the leader."""
+    """One fault per `every_s` on the average; all have ended after `duration_s`. Half of the faults are for the leader."""
     rng = random.Random(seed)
     planned: list[Planned] = []
+    deck: list[Kind] = []
     at_s = rng.uniform(0, every_s)
     while at_s < duration_s:
-        fault, lasts_s = _draw(rng, nodes, pause_s_max)
+        deck = deck or rng.sample(DECK, len(DECK))
+        fault, lasts_s = _draw(deck.pop(), rng, nodes, pause_s_max)
         planned.append(Planned(fault=fault, at_s=at_s, lasts_s=min(lasts_s, duration_s - at_s)))
-        at_s += rng.expovariate(1 / every_s)
+        at_s += rng.uniform(0.2, 1.8) * every_s
     return planned
 
 
-def _draw(rng: random.Random, nodes: int, pause_s_max: float) -> tuple[Fault, float]:
+def _draw(kind: Kind, rng: random.Random, nodes: int, pause_s_max: float) -> tuple[Fault, float]:
     place = LEADER if rng.random() < 0.5 else rng.randrange(nodes)
-    match rng.choices(range(8), weights=(5, 1, 1, 4, 4, 3, 2, 2))[0]:
-        case 0:
+    match kind:
+        case Kind.KILL:
             return Kill(places=(place,)), rng.uniform(*DOWN_S)
-        case 1:
+        case Kind.KILL_MAJORITY:
             return Kill(places=tuple(rng.sample(range(nodes), nodes // 2 + 1))), rng.uniform(*DOWN_S)
-        case 2:
+        case Kind.KILL_ALL:
             return Kill(places=tuple(range(nodes))), rng.uniform(*DOWN_S)
-        case 3:
-            # most pauses are about as long as an election, some outlast the lease
+        case Kind.PAUSE:
+            # as many between 0.2 and 1 s, about an election, as between 1 and 5 s, about a lease
             return Pause(place=place), min(
                 pause_s_max, PAUSE_S[0] * (PAUSE_S[1] / PAUSE_S[0]) ** rng.random()
             )
-        case 4:
+        case Kind.ISOLATE:
             inward, outward = rng.choice([(True, True), (True, False), (False, True)])
             return Isolate(place=place, inward=inward, outward=outward), rng.uniform(*CUT_S)
-        case 5:
-            minority = tuple(rng.sample(range(nodes), nodes // 2))
-            return Split(places=minority), rng.uniform(*CUT_S)
-        case 6:
+        case Kind.SPLIT:
+            return Split(places=tuple(rng.sample(range(nodes), nodes // 2))), rng.uniform(*CUT_S)
+        case Kind.SLOW:
             rule = Rule(
                 delay_s=rng.choice([0.02, 0.1, 0.3]),
                 jitter_s=rng.choice([0.0, 0.1]),
                 bandwidth_bytes_s=rng.choice([None, 200_000]),
             )
             return Slow(place=place, rule=rule), rng.uniform(*CUT_S)
-        case _:
+        case Kind.RESET:
             return Reset(place=place), 0.0
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-import os
-import queue
 import re
 import signal
 import socket
@@ -23,74 +20,29 @@ import pytest
 
 from consensus import KeyService, OutcomeUnknown, Refused
 from consensus.group_commit import CALLS_MAX
+from tests.chaos.addresses import free_addresses
+from tests.chaos.line_process import ENVIRONMENT, ROOT, LineProcess
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 Range = tuple[int, int]
 
 
-def free_addresses(count: int) -> list[str]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-
-
-class Worker:
+class Worker(LineProcess):
     """One life of one process. `keys` and `marked` hold what it has answered so far."""
 
     def __init__(self, directory: Path, listen: str, peers: Iterable[str], *, cluster: str = "test") -> None:
-        script = Path(__file__).with_name("key_service_worker.py")
         self.keys: list[Range] = []
         self.marked: list[Range] = []
-        self.errors = directory.with_name(directory.name + ".stderr")
-        with self.errors.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, str(script), cluster, str(directory), listen, *peers],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=ENVIRONMENT,
-            )
-        self._lines: queue.Queue[list[Any]] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        script = Path(__file__).with_name("key_service_worker.py")
+        errors = directory.with_name(directory.name + ".stderr")
+        super().__init__(script, [cluster, str(directory), listen, *peers], errors)
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if not line.endswith(b"\n"):
-                break  # killed in the middle of a line
-            event = json.loads(line)
-            if event[0] == "keys":
-                self.keys.append((event[1], event[2]))
-            elif event[0] == "marked":
-                self.marked.append((event[1], event[2]))
-            self._lines.put(event)
-        self._lines.put(["ended"])
-
-    def tell(self, *command: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def wait(self, *events: str, timeout_s: float = 20.0) -> list[Any]:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                pytest.fail(f"no {events} within {timeout_s} s; {self.errors.read_text()[-2000:]}")
-            if line[0] in events:
-                return line[1:]
-            if line[0] in ("ended", "error"):
-                pytest.fail(f"{line} before {events}; {self.errors.read_text()[-2000:]}")
-
-    def ask(self, *command: Any, answers: tuple[str, ...]) -> list[Any]:
-        self.tell(*command)
-        return self.wait(*answers)
+    def heard(self, line: list[Any]) -> None:
+        match line:
+            case ["keys", first, stop]:
+                self.keys.append((first, stop))
+            case ["marked", first, stop]:
+                self.marked.append((first, stop))
 
     def ready(self) -> Worker:
         self.ask("ready", 20.0, answers=("ready",))
@@ -102,24 +54,9 @@ class Worker:
 
     def mark_more(self, count: int) -> None:
         """Returns after `count` further answered marks."""
-        while not self._lines.empty():
-            self._lines.get_nowait()
+        self.forget_lines()
         for _ in range(count):
             self.wait("marked")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.close()
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(10.0)
-        self._reader.join(10.0)
-        self.process.stdin.close()
-        self.process.stdout.close()
 
 
 class Group:
