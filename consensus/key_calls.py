@@ -39,7 +39,7 @@ class KeyCalls:
         return self._calls.start(operations.reserve(count), timeout_s)
 
     def reserve(self, count: int, *, timeout_s: float = TIMEOUT_S) -> range:
-        return result(self.reserve_future(count, timeout_s=timeout_s), timeout_s)
+        return self._calls.ask(operations.reserve(count), timeout_s)
 
     async def areserve(self, count: int, *, timeout_s: float = TIMEOUT_S) -> range:
         return await aresult(self.reserve_future(count, timeout_s=timeout_s), timeout_s)
@@ -51,7 +51,7 @@ class KeyCalls:
         return self._all(operations.claim, pairs, timeout_s)
 
     def claim(self, pairs: Sequence[Pair], *, timeout_s: float = TIMEOUT_S) -> list[ClaimAnswer]:
-        return result(self.claim_future(pairs, timeout_s=timeout_s), timeout_s)
+        return self._ask_all(operations.claim, pairs, timeout_s)
 
     async def aclaim(self, pairs: Sequence[Pair], *, timeout_s: float = TIMEOUT_S) -> list[ClaimAnswer]:
         return await aresult(self.claim_future(pairs, timeout_s=timeout_s), timeout_s)
@@ -64,9 +64,7 @@ class KeyCalls:
         timeout_s: float = TIMEOUT_S,
     ) -> Future[list[ExecuteAnswer]]:
         """Keys, or (key, attempt) of claimed ones, executed by majority: final. Safe to repeat."""
-        cut: list[Any] = _cut(keys)  # a slice of either kind is of that kind
-        parts = [operations.execute(part, outcome) for part in cut]
-        return self._calls.start_all(parts, timeout_s)
+        return self._calls.start_all(_execute_parts(keys, outcome), timeout_s)
 
     def execute(
         self,
@@ -75,7 +73,7 @@ class KeyCalls:
         outcome: Outcome | str = Outcome.DONE,
         timeout_s: float = TIMEOUT_S,
     ) -> list[ExecuteAnswer]:
-        return result(self.execute_future(keys, outcome=outcome, timeout_s=timeout_s), timeout_s)
+        return self._calls.ask_all(_execute_parts(keys, outcome), timeout_s)
 
     async def aexecute(
         self,
@@ -91,7 +89,7 @@ class KeyCalls:
         return self._all(operations.release, pairs, timeout_s)
 
     def release(self, pairs: Sequence[Pair], *, timeout_s: float = TIMEOUT_S) -> list[bool]:
-        return result(self.release_future(pairs, timeout_s=timeout_s), timeout_s)
+        return self._ask_all(operations.release, pairs, timeout_s)
 
     async def arelease(self, pairs: Sequence[Pair], *, timeout_s: float = TIMEOUT_S) -> list[bool]:
         return await aresult(self.release_future(pairs, timeout_s=timeout_s), timeout_s)
@@ -101,7 +99,7 @@ class KeyCalls:
         return self._all(operations.fail, pairs, timeout_s)
 
     def fail(self, pairs: Sequence[Pair], *, timeout_s: float = TIMEOUT_S) -> list[bool]:
-        return result(self.fail_future(pairs, timeout_s=timeout_s), timeout_s)
+        return self._ask_all(operations.fail, pairs, timeout_s)
 
     async def afail(self, pairs: Sequence[Pair], *, timeout_s: float = TIMEOUT_S) -> list[bool]:
         return await aresult(self.fail_future(pairs, timeout_s=timeout_s), timeout_s)
@@ -113,7 +111,7 @@ class KeyCalls:
         return self._all(lambda part: operations.doubt(part, why), keys, timeout_s)
 
     def doubt(self, keys: Sequence[int], why: str, *, timeout_s: float = TIMEOUT_S) -> list[int]:
-        return result(self.doubt_future(keys, why, timeout_s=timeout_s), timeout_s)
+        return self._ask_all(lambda part: operations.doubt(part, why), keys, timeout_s)
 
     async def adoubt(self, keys: Sequence[int], why: str, *, timeout_s: float = TIMEOUT_S) -> list[int]:
         return await aresult(self.doubt_future(keys, why, timeout_s=timeout_s), timeout_s)
@@ -125,7 +123,7 @@ class KeyCalls:
         return self._all(lambda part: operations.resolve(part, decision), keys, timeout_s)
 
     def resolve(self, keys: Sequence[int], decision: Decision, *, timeout_s: float = TIMEOUT_S) -> list[int]:
-        return result(self.resolve_future(keys, decision, timeout_s=timeout_s), timeout_s)
+        return self._ask_all(lambda part: operations.resolve(part, decision), keys, timeout_s)
 
     async def aresolve(
         self, keys: Sequence[int], decision: Decision, *, timeout_s: float = TIMEOUT_S
@@ -139,7 +137,7 @@ class KeyCalls:
         return self._calls.start(operations.bind(value, key, until_ms), timeout_s)
 
     def bind(self, value: str, key: int, until_ms: int, *, timeout_s: float = TIMEOUT_S) -> BindAnswer:
-        return result(self.bind_future(value, key, until_ms, timeout_s=timeout_s), timeout_s)
+        return self._calls.ask(operations.bind(value, key, until_ms), timeout_s)
 
     async def abind(self, value: str, key: int, until_ms: int, *, timeout_s: float = TIMEOUT_S) -> BindAnswer:
         return await aresult(self.bind_future(value, key, until_ms, timeout_s=timeout_s), timeout_s)
@@ -149,7 +147,7 @@ class KeyCalls:
         return self._calls.start(operations.confirm(value, key), timeout_s)
 
     def confirm(self, value: str, key: int, *, timeout_s: float = TIMEOUT_S) -> bool:
-        return result(self.confirm_future(value, key, timeout_s=timeout_s), timeout_s)
+        return self._calls.ask(operations.confirm(value, key), timeout_s)
 
     async def aconfirm(self, value: str, key: int, *, timeout_s: float = TIMEOUT_S) -> bool:
         return await aresult(self.confirm_future(value, key, timeout_s=timeout_s), timeout_s)
@@ -161,7 +159,7 @@ class KeyCalls:
         return self._all(operations.cancel, keys, timeout_s)
 
     def cancel(self, keys: Sequence[int], *, timeout_s: float = TIMEOUT_S) -> list[CancelAnswer]:
-        return result(self.cancel_future(keys, timeout_s=timeout_s), timeout_s)
+        return self._ask_all(operations.cancel, keys, timeout_s)
 
     async def acancel(self, keys: Sequence[int], *, timeout_s: float = TIMEOUT_S) -> list[CancelAnswer]:
         return await aresult(self.cancel_future(keys, timeout_s=timeout_s), timeout_s)
@@ -171,7 +169,7 @@ class KeyCalls:
         return self._calls.start(operations.barrier(), timeout_s)
 
     def barrier(self, *, timeout_s: float = TIMEOUT_S) -> None:
-        result(self.barrier_future(timeout_s=timeout_s), timeout_s)
+        self._calls.ask(operations.barrier(), timeout_s)
 
     async def abarrier(self, *, timeout_s: float = TIMEOUT_S) -> None:
         await aresult(self.barrier_future(timeout_s=timeout_s), timeout_s)
@@ -186,6 +184,14 @@ class KeyCalls:
     async def arepeat(self, call_id: str, *, timeout_s: float = TIMEOUT_S) -> Any:
         return await aresult(self.repeat_future(call_id, timeout_s=timeout_s), timeout_s)
 
+    def _ask_all(
+        self,
+        operation: Callable[[Sequence[Key]], Operation[list[Item]]],
+        keys: Sequence[Key],
+        timeout_s: float,
+    ) -> list[Item]:
+        return self._calls.ask_all([operation(part) for part in _cut(keys)], timeout_s)
+
     def _all(
         self,
         operation: Callable[[Sequence[Key]], Operation[list[Item]]],
@@ -193,6 +199,13 @@ class KeyCalls:
         timeout_s: float,
     ) -> Future[list[Item]]:
         return self._calls.start_all([operation(part) for part in _cut(keys)], timeout_s)
+
+
+def _execute_parts(
+    keys: Sequence[int] | Sequence[Pair], outcome: Outcome | str
+) -> list[Operation[list[ExecuteAnswer]]]:
+    cut: list[Any] = _cut(keys)  # a slice of either kind is of that kind
+    return [operations.execute(part, outcome) for part in cut]
 
 
 def _cut(keys: Sequence[Key]) -> list[Sequence[Key]]:

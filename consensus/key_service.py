@@ -25,6 +25,7 @@ from consensus.raft.raft_thread import RaftThread
 from consensus.storage.directory import lock_directory
 from consensus.storage.journal import SyncMode
 from consensus.transport.certificates import TlsFiles
+from consensus.waiting import Batons
 
 MEMBERSHIP_TIMEOUT_S = 15.0  # a new node is fed the snapshot before it counts
 
@@ -61,7 +62,8 @@ class KeyService(KeyCalls, KeyReads):
         self._config = LedgerConfig(snapshot_every_s=snapshot_every_s, lease_s=lease_s)
         self._sync, self._tls, self._insecure, self._joining = sync, tls, insecure, joining
         self._tables, self._on_failure, self._bind = tables, on_failure, bind
-        self._calls = Calls(self._send)
+        self._batons = Batons()
+        self._calls = Calls(self._send, self._batons)
         self._raft: RaftThread | None = None
         self._lock_file: IO[bytes] | None = None
 
@@ -82,6 +84,7 @@ class KeyService(KeyCalls, KeyReads):
                 tls=self._tls,
                 joining=self._joining,
                 ledger=LedgerMachine(self._tables),
+                batons=self._batons,
                 on_failure=self._on_failure,
                 bind=self._bind,
             )

@@ -24,6 +24,7 @@ from consensus.storage.disk import DirectoryDisk
 from consensus.storage.journal import SyncMode
 from consensus.transport.certificates import TlsFiles
 from consensus.transport.links import SocketLinks
+from consensus.waiting import Batons
 
 STEP_S = 0.02  # the longest wait of a tick: timers are checked this often
 STOP_WITHIN_S = 10.0
@@ -47,13 +48,14 @@ class RaftThread:
         tls: TlsFiles | None,
         joining: bool,
         ledger: LedgerMachine,
+        batons: Batons,
         on_failure: Callable[[BaseException], None],
         bind: str | None = None,
     ) -> None:
         self.ledger = ledger
         self.has_session = threading.Event()
         self.failure: BaseException | None = None
-        self.node, self._on_failure = node, on_failure
+        self.node, self._on_failure, self._batons = node, on_failure, batons
         self._calls: queue.SimpleQueue[tuple[Call, str | None]] = queue.SimpleQueue()
         self._woken = False
         self._stopping = threading.Event()
@@ -118,6 +120,7 @@ class RaftThread:
 
     def _run(self) -> None:
         replica = self.replica
+        self._batons.adopt()
         try:
             while not self._stopping.is_set():
                 self._step(STEP_S)
@@ -145,7 +148,8 @@ class RaftThread:
                 self.replica.add(call)
             else:
                 self.replica.repeat(call_id, call)
-        self.replica.step(0.0 if not self._calls.empty() else wait_s)
+        self.replica.step(0.0 if not self._calls.empty() else self._batons.wait_s_max(wait_s))
+        self._batons.pass_on(time.monotonic())
         if (self.replica.session is not None) != self.has_session.is_set():
             if self.replica.session is not None:
                 self.has_session.set()
@@ -159,3 +163,4 @@ class RaftThread:
             call, _ = self._calls.get_nowait()
             call.finish(None, Refused(reason))
         self.replica.group.end_all(reason)
+        self._batons.close()
