@@ -156,7 +156,6 @@ def _cut_tail(disk: Disk, name: str, good_bytes: int, size: int, repairs: list[s
     file = disk.open(name)
     try:
         file.truncate(good_bytes)
-        file.sync()
     finally:
         file.close()
     repairs.append(

@@ -299,6 +299,18 @@ def test_vote_files_restored_from_an_old_copy_are_refused() -> None:
         opened(disk_of(files_of(disk) | old))
 
 
+def test_vote_files_that_do_not_know_the_newest_segment_do_not_make_it_unborn() -> None:
+    disk = new_disk()
+    journal = opened(disk, segment_bytes_max=SMALL).journal
+    old = {name: data for name, data in files_of(disk).items() if name.startswith("vote.")}
+    append(journal, 1, 5)
+    append(journal, 6, 8)
+    assert len(segments(disk)) == 2
+
+    with pytest.raises(DataDirectoryError, match="newer than the vote files"):
+        opened(disk_of(files_of(disk) | old), segment_bytes_max=SMALL)
+
+
 # -- every byte
 
 
@@ -333,6 +345,18 @@ def test_a_flip_of_any_byte_of_the_journal_loses_no_acknowledged_entry_silently(
             assert found in (None, WANTED), (name, place)
             refused += found is None
     assert refused > 0.5 * sum(len(files[name]) for name in names)
+
+
+def test_the_seal_alone_shows_a_flip_when_a_power_cut_took_the_end_mark() -> None:
+    files = stopped(orderly=False)
+    files["vote.0"] = files["vote.0"][: len(files["vote.1"])]
+    name = max(name for name in files if name.endswith(".seg"))
+    refused = 0
+    for place in range(len(files[name])):
+        found = read_again(files | {name: flipped(files[name], place, place % 8)})
+        assert found in (None, WANTED), place
+        refused += found is None
+    assert refused > len(files[name]) // 2
 
 
 @pytest.mark.parametrize("orderly", [True, False], ids=["stopped", "killed"])
@@ -440,6 +464,44 @@ def test_a_full_disk_at_a_new_segment_is_waited_out_at_every_byte_of_room() -> N
         journal.sync()
         last = journal[-1][1]
         assert indexes(opened(disk, segment_bytes_max=SMALL).journal) == list(range(1, last + 1))
+
+
+class ForgetfulDisk(SimDisk):
+    """Promises room that is not there: one fdatasync ends with ENOSPC and what it should have written is gone."""
+
+    promises_broken = 0
+
+    def open(self, name: str) -> SimFile:
+        disk = self
+
+        class File(SimFile):
+            def sync(self) -> None:
+                if disk.promises_broken:
+                    disk.promises_broken -= 1
+                    inode = self._inode
+                    inode.data[inode.synced_bytes :] = bytes(len(inode.data) - inode.synced_bytes)
+                    raise OSError(errno.ENOSPC, "No space left on device (simulated)")
+                super().sync()
+
+        return File(self, self._found(name), self._life)
+
+
+def test_an_fdatasync_that_found_no_room_is_repeated_with_all_bytes_written_again() -> None:
+    disk = ForgetfulDisk(Random(0), lambda _: None)
+    journal = opened(disk).journal
+    append(journal, 1, 2)
+    for index in (3, 4):
+        journal.add(*entry(index))
+    disk.promises_broken = 2
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            journal.sync()
+    assert (journal.synced_index, journal.unsynced) == (2, True)
+
+    journal.sync()
+
+    disk.crash(power=True)
+    assert indexes(opened(disk).journal) == [1, 2, 3, 4]
 
 
 class CopyOnWriteDisk(SimDisk):

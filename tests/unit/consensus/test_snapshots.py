@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from consensus.errors import DataDirectoryError
@@ -132,6 +134,27 @@ def test_a_crash_at_every_step_leaves_the_old_ones_or_the_new_one(power: bool) -
     assert seen == {20, 30}
 
 
+def test_what_a_killed_process_renamed_is_made_certain_by_the_next_start() -> None:
+    seen = set()
+    for step in range(1, 30):
+        for seed in range(6):
+            disk = new_disk(seed)
+            storage = opened(disk)
+            append(storage.journal, 1, 40)
+            save_snapshot(storage.snapshots, 10)
+            disk.operations_until_crash, disk.crash_cuts_power = step, False
+            with contextlib.suppress(SimulatedCrash):
+                save_snapshot(storage.snapshots, 30)
+            disk.crash(power=False)
+            told = index_of_newest(opened(disk).snapshots)  # the journal may be shortened accordingly
+
+            disk.crash(power=True)
+
+            assert index_of_newest(opened(disk).snapshots) == told
+            seen.add(told)
+    assert seen == {10, 30}
+
+
 def test_a_full_disk_gives_the_new_one_up_and_keeps_the_old_ones() -> None:
     for room in range(0, 500, 11):
         disk = new_disk()
@@ -253,6 +276,19 @@ def test_a_file_being_sent_stays_until_it_is_closed_though_newer_ones_come() -> 
     assert len(snapshots(disk)) == 3
     file.close()
     file.close()
+    assert len(snapshots(disk)) == 2
+
+
+def test_what_was_being_sent_when_the_process_ended_is_removed_at_the_next_start() -> None:
+    disk = new_disk()
+    store = store_on(disk)
+    save_snapshot(store, 10)
+    assert store.newest_file() is not None
+    for index in (20, 30):
+        save_snapshot(store, index)
+    assert len(snapshots(disk)) == 3
+
+    assert store_on(disk).older_index() == 20
     assert len(snapshots(disk)) == 2
 
 
