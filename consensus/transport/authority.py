@@ -80,7 +80,6 @@ def make_node_certificate(
     if authority.not_valid_after_utc <= now:
         raise CertificateError(f"{files.ca} has expired: make a new authority by `quorate certs ca`")
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"quorate {node}"[:COMMON_NAME_LETTERS_MAX])])
-    names = [x509.UniformResourceIdentifier(URI_PREFIX + node), _host_name(host)]
     certificate = (
         _builder(name, authority.subject, key, now, ends, authority_key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -89,7 +88,7 @@ def make_node_certificate(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
             critical=False,
         )
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(node, host)), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     _write_pair(files.certificate, certificate, files.key, key)
@@ -139,13 +138,13 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _host_name(host: str) -> x509.GeneralName:
+def _names(node: str, host: str) -> list[x509.GeneralName]:
     try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        pass
-    try:
-        return x509.DNSName(host)
+        uri = x509.UniformResourceIdentifier(URI_PREFIX + node)
+        try:
+            return [uri, x509.IPAddress(ipaddress.ip_address(host))]
+        except ValueError:
+            return [uri, x509.DNSName(host)]
     except ValueError:
         raise CertificateError(f"{host!r} is no host name: write it in ASCII letters") from None
 

@@ -132,8 +132,11 @@ class RawPeer:
         self.say(Confirm())
 
     def is_closed(self) -> bool:
+        """Whatever still comes is thrown away."""
         try:
-            return self.sock.recv(1, socket.MSG_PEEK) == b""
+            while self.sock.recv(4096):
+                pass
+            return True
         except BlockingIOError:
             return False
         except OSError:
