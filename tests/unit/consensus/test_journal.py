@@ -534,6 +534,58 @@ def test_a_vote_on_a_full_disk_takes_the_room_of_the_reserve_which_comes_back_la
     assert disk.size_bytes("reserve") == 1 << 20
 
 
+def test_a_new_segment_that_the_votes_could_not_name_is_taken_up_again_or_removed_at_the_next_start() -> None:
+    for killed in (False, True):
+        disk = CopyOnWriteDisk(Random(0), lambda _: None)
+        journal = opened(disk, segment_bytes_max=SMALL).journal
+        append(journal, 1, 6)
+        disk.remove("reserve")
+        disk.crash(power=False)
+        disk.limit_bytes = disk.used_bytes()
+        journal = opened(disk, segment_bytes_max=SMALL).journal
+        journal.add(*entry(7))
+        header = encode_header(FileKind.SEGMENT, cluster=CLUSTER, node=NODE, extra=(2, 7))
+        disk.limit_bytes = disk.used_bytes() + len(header)  # and nothing more
+        for _ in range(2):
+            with pytest.raises(DiskFull):
+                journal.sync()
+        assert len(segments(disk)) == 2
+        if killed:
+            disk.crash(power=False)
+            journal = opened(disk, segment_bytes_max=SMALL).journal
+            assert "was being created" in journal.repairs[0]
+            journal.add(*entry(7))
+        disk.limit_bytes = None
+
+        journal.sync()
+
+        disk.crash(power=True)
+        assert indexes(opened(disk, segment_bytes_max=SMALL).journal) == list(range(1, 8))
+        assert len(segments(disk)) == 2
+
+
+def test_a_tail_that_cannot_be_cut_after_a_full_disk_is_final() -> None:
+    class StuckDisk(SimDisk):
+        def open(self, name: str) -> SimFile:
+            class File(SimFile):
+                def truncate(self, size_bytes: int) -> None:
+                    raise OSError(errno.ENOSPC, "No space left on device (simulated)")
+
+            return File(self, self._found(name), self._life)
+
+    disk = StuckDisk(Random(0), lambda _: None)
+    journal = opened(disk).journal
+    append(journal, 1, 2)
+    disk.limit_bytes = disk.used_bytes() + 60
+    for index in (3, 4):
+        journal.add(*entry(index))
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left") as raised:
+            journal.sync()
+        assert not isinstance(raised.value, DiskFull)
+        disk.limit_bytes = None
+
+
 def test_a_reserve_that_does_not_fit_is_tried_again_now_and_then_and_disturbs_nothing() -> None:
     disk = new_disk()
     append(opened(disk).journal, 1, 1)
