@@ -15,11 +15,12 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consensus import ConsensusError, KeyService
+from consensus import ConsensusError, KeyService, OutcomeUnknown, Refused
 from tests.chaos.history import Recorder
 from tests.chaos.witness import Witness, WitnessSilent
 
@@ -68,73 +69,95 @@ class Caller:
             # mostly one of the newest keys; else any, so that what a dead session held is claimed again
             newest = first_key + WINDOW_KEYS + (time.monotonic_ns() - began_ns) * KEYS_PER_S // 10**9
             oldest = first_key if self._rng.random() < 0.15 else newest - WINDOW_KEYS
-            key = self._rng.randrange(oldest, newest)
+            keys = sorted({self._rng.randrange(oldest, newest) for _ in range(self._rng.choice((1, 1, 2)))})
             try:
-                self._one(key)
+                self._one(keys)
             except (ConsensusError, WitnessSilent):
                 continue  # recorded; the next call is another one
             self._stop.wait(self._rng.expovariate(1 / THINK_S))
         self._witness.close()
 
-    def _one(self, key: int) -> None:
+    def _one(self, keys: list[int]) -> None:
         chance = self._rng.random()
         if chance < 0.08:
             self._reserve(self._rng.randint(1, BLOCK_KEYS_MAX))
-        elif chance < 0.4:
-            self._read(key)
-        elif key % UNCLAIMED_EVERY == 0:
-            self._execute({"keys": [key]})
+        elif chance < 0.35:
+            self._read(keys)
+        elif unclaimed := [key for key in keys if key % UNCLAIMED_EVERY == 0]:
+            self._execute({"keys": unclaimed})
         else:
-            self._claim_and_run(key)
+            self._claim_and_run(keys)
 
     def _reserve(self, count: int) -> None:
-        def ask() -> list[int]:
-            block = self._service.reserve(count, timeout_s=CALL_S)
-            return [block.start, block.stop]
+        self._call(
+            "reserve",
+            {"count": count},
+            lambda: self._service.reserve(count, timeout_s=CALL_S),
+            lambda block: [block.start, block.stop],
+        )
 
-        self._recorder.call("reserve", {"count": count}, ask)
+    def _read(self, keys: list[int]) -> None:
+        self._call(
+            "is_executed",
+            {"keys": keys},
+            lambda: self._service.barrier(timeout_s=CALL_S),
+            lambda _: self._service.executed(keys),
+        )
 
-    def _read(self, key: int) -> None:
-        def ask() -> list[bool]:
-            self._service.barrier(timeout_s=CALL_S)
-            return self._service.executed([key])
+    def _claim_and_run(self, keys: list[int]) -> None:
+        pairs = [(key, self._attempts.get(key, 0) if self._rng.random() < 0.5 else 0) for key in keys]
+        answers = self._call(
+            "claim",
+            {"pairs": pairs},
+            lambda: self._service.claim(pairs, timeout_s=CALL_S),
+            lambda claims: [[claim.kind.name.lower(), claim.attempt, claim.session] for claim in claims],
+        )
+        runs = []
+        for key, (kind, attempt, _) in zip(keys, answers, strict=True):
+            self._attempts[key] = attempt
+            if kind in ("go", "recover"):
+                self._witness.tell(f"{key} {attempt}")
+                runs.append((key, attempt))
+        if runs:
+            self._stop.wait(self._rng.expovariate(1 / RUN_S))
+            self._end_runs(runs)
 
-        self._recorder.call("is_executed", {"keys": [key]}, ask)
-
-    def _claim_and_run(self, key: int) -> None:
-        after = self._attempts.get(key, 0) if self._rng.random() < 0.5 else 0
-
-        def ask() -> list[list[Any]]:
-            answers = self._service.claim([(key, after)], timeout_s=CALL_S)
-            return [[answer.kind.name.lower(), answer.attempt, answer.session] for answer in answers]
-
-        [[kind, attempt, _]] = self._recorder.call("claim", {"pairs": [[key, after]]}, ask)
-        self._attempts[key] = attempt
-        if kind not in ("go", "recover"):
-            return
-        self._witness.tell(f"{key} {attempt}")
-        self._stop.wait(self._rng.expovariate(1 / RUN_S))
+    def _end_runs(self, runs: list[tuple[int, int]]) -> None:
         chance = self._rng.random()
         if chance < 0.4:
-            self._execute({"pairs": [[key, attempt]]})
+            self._execute({"pairs": runs})
         elif chance < 0.75:
-            self._end("fail", key, attempt)
+            self._call("fail", {"pairs": runs}, lambda: self._service.fail(runs, timeout_s=CALL_S), list)
         elif chance < 0.9:
-            self._end("release", key, attempt)
+            self._call(
+                "release", {"pairs": runs}, lambda: self._service.release(runs, timeout_s=CALL_S), list
+            )
 
     def _execute(self, arguments: dict[str, Any]) -> None:
-        keys = arguments.get("keys") or [tuple(pair) for pair in arguments["pairs"]]
-
-        def ask() -> list[str]:
-            return [answer.value for answer in self._service.execute(keys, timeout_s=CALL_S)]
-
-        self._recorder.call("execute", arguments, ask)
-
-    def _end(self, operation: str, key: int, attempt: int) -> None:
-        end = self._service.fail if operation == "fail" else self._service.release
-        self._recorder.call(
-            operation, {"pairs": [[key, attempt]]}, lambda: end([(key, attempt)], timeout_s=CALL_S)
+        [keys] = arguments.values()
+        self._call(
+            "execute",
+            arguments,
+            lambda: self._service.execute(keys, timeout_s=CALL_S),
+            lambda answers: [answer.value for answer in answers],
         )
+
+    def _call(
+        self, operation: str, arguments: dict[str, Any], ask: Callable[[], Any], read: Callable[[Any], Any]
+    ) -> Any:
+        return self._recorder.call(operation, arguments, lambda: read(self._until_known(ask)))
+
+    def _until_known(self, ask: Callable[[], Any]) -> Any:
+        """Of the calls whose outcome is unknown some are asked again under their id: to the history they are one call."""
+        try:
+            return ask()
+        except OutcomeUnknown as unknown:
+            if unknown.call_id is None or self._rng.random() < 0.3:
+                raise
+            try:
+                return self._service.repeat(unknown.call_id, timeout_s=CALL_S)
+            except Refused as refused:  # the repeat was; what was asked first may still take effect
+                raise OutcomeUnknown(f"not known after a repeat: {refused}") from refused
 
 
 def watch_leadership(service: KeyService) -> None:
