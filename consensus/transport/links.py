@@ -158,8 +158,8 @@ class SocketLinks:
                     self._serve(connection, mask)
                 elif key.fileobj is self._woken:
                     is_woken = True
-                    self._is_woken = False  # before the read: who wakes after this line writes again
-                    self._woken.recv(64)
+                    self._woken.recv(64)  # may take in the byte of one who wakes just now: so the flag falls after it,
+                    self._is_woken = False  # else it would stand for a byte that is gone, and nobody could wake again
                 else:
                     self._reception.accept(now)
             if now >= self._look_at:
