@@ -158,8 +158,10 @@ class SocketLinks:
                     self._serve(connection, mask)
                 elif key.fileobj is self._woken:
                     is_woken = True
-                    self._woken.recv(64)  # may take in the byte of one who wakes just now: so the flag falls after it,
-                    self._is_woken = False  # else it would stand for a byte that is gone, and nobody could wake again
+                    # The read may take in the byte of one who wakes just now. Were the flag cleared before it, that one
+                    # would set it again, for a byte that is gone: nobody could wake this node any more.
+                    self._woken.recv(64)
+                    self._is_woken = False
                 else:
                     self._reception.accept(now)
             if now >= self._look_at:
