@@ -97,6 +97,15 @@ class NodeView:
     counters: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberView:
+    """One node of the group, as the asked node sees it. `node` is its address for the other members."""
+
+    node: str
+    is_leader: bool
+    connected: bool
+
+
 class NodeApi(Protocol):
     """Thread-safe. `submit` and `reserve` raise `cluster.errors.Unavailable` when the group has no majority or Kafka
     does not answer within `timeout_s`; nothing else escapes. Errors of single tasks are in their `Submitted`."""
@@ -112,3 +121,11 @@ class NodeApi(Protocol):
         ...
 
     def view(self) -> NodeView: ...
+
+    def members(self) -> list[MemberView]: ...
+
+    def add_member(self, node: str, *, timeout_s: float) -> list[str]:
+        """-> the group afterwards. Raises `Refused` (while another change is under way), `Unavailable`. Safe to repeat."""
+        ...
+
+    def remove_member(self, node: str, *, timeout_s: float) -> list[str]: ...

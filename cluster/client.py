@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from cluster.api import NewTask, NodeView, Submitted, TaskStatus
+from cluster.api import MemberView, NewTask, NodeView, Submitted, TaskStatus
 from cluster.conversation import Ask, Conversation, Steps, parse_addresses
 from cluster.errors import QuorateError, Refused, Unavailable
 from cluster.rpc.channel import AsyncChannels, Channels
@@ -127,6 +127,23 @@ class Client:
         views: list[NodeView] = self._run(self._talk.nodes())
         return views
 
+    def members(self) -> list[MemberView]:
+        """The nodes of the group, as the first that answers knows it."""
+        members: list[MemberView] = self._run(self._talk.members(self._timeout_s))
+        return members
+
+    def add_member(self, node: str, timeout_s: float | None = None) -> list[str]:
+        """-> the group afterwards. `node` is its address for the other members; it should run and wait to join. Safe to repeat."""
+        group: list[str] = self._run(self._talk.change_member("AddMember", node, self._or_default(timeout_s)))
+        return group
+
+    def remove_member(self, node: str, timeout_s: float | None = None) -> list[str]:
+        """-> the group afterwards. The node may be down; stop it in any case. Safe to repeat."""
+        group: list[str] = self._run(
+            self._talk.change_member("RemoveMember", node, self._or_default(timeout_s))
+        )
+        return group
+
     def _or_default(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
 
@@ -221,6 +238,20 @@ class AsyncClient:
     async def nodes(self) -> list[NodeView]:
         views: list[NodeView] = await self._run(self._talk.nodes())
         return views
+
+    async def members(self) -> list[MemberView]:
+        members: list[MemberView] = await self._run(self._talk.members(self._timeout_s))
+        return members
+
+    async def add_member(self, node: str, timeout_s: float | None = None) -> list[str]:
+        chosen_s = self._timeout_s if timeout_s is None else timeout_s
+        group: list[str] = await self._run(self._talk.change_member("AddMember", node, chosen_s))
+        return group
+
+    async def remove_member(self, node: str, timeout_s: float | None = None) -> list[str]:
+        chosen_s = self._timeout_s if timeout_s is None else timeout_s
+        group: list[str] = await self._run(self._talk.change_member("RemoveMember", node, chosen_s))
+        return group
 
     async def _run(self, steps: Steps) -> Any:
         try:

@@ -21,6 +21,7 @@ from cluster.rpc import wire
 ATTEMPT_S = 5.0  # one node's chance to answer; longer than an election, so a healthy node is not left in vain
 VIEW_S = 2.0  # a dead host must not hold up the list of the living
 WAIT_SLICE_S = 5.0  # as in the server
+CHANGE_S = 20.0  # a node that joins is fed the whole ledger first
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 1.0
 RESULT_PAUSE_S = 0.05  # the mark is replicated faster than the result is read back from Kafka
@@ -169,6 +170,17 @@ class Conversation:
             if view is not None:
                 views.append(view)
         return views
+
+    def members(self, timeout_s: float) -> Steps:
+        """-> list[MemberView] as the first node that answers knows the group."""
+        response = yield from self._call("Members", pb.MembersRequest(), self._clock() + timeout_s)
+        return [wire.member_from_message(message) for message in response.members]
+
+    def change_member(self, method: str, node: str, timeout_s: float) -> Steps:
+        """`method`: AddMember or RemoveMember. -> the group afterwards. Raises `Refused`, `Unavailable`."""
+        request, deadline = pb.ChangeMemberRequest(node=node), self._clock() + timeout_s
+        response = yield from self._call(method, request, deadline, attempt_s=CHANGE_S)
+        return list(response.group)
 
     def draw(self, count: int, timeout_s: float) -> Steps:
         """-> list of `count` fresh keys."""

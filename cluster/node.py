@@ -10,12 +10,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from cluster.api import LaneView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
+from cluster.api import LaneView, MemberView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
 from cluster.envelope import KEY_MAX, Envelope, encode_envelope, encode_key
-from cluster.errors import RecordError, Unavailable
+from cluster.errors import RecordError, Refused, Unavailable
 from cluster.flow_thread import FlowThread
 from cluster.kafka.confluent import TaskProducer, group_consumer
 from cluster.kafka.consumer import LaneConsumer
@@ -33,7 +33,8 @@ from cluster.routing import (
     task_topic,
 )
 from cluster.settings import NodeSettings
-from consensus import ConsensusError, KeyService
+from consensus import ConsensusError, KeyService, NoQuorum, SyncMode, TlsFiles
+from consensus import Refused as RefusedByLedger
 from executor import Executor, Lane
 
 WAIT_POLL_S = 0.005
@@ -57,6 +58,10 @@ class Node:
             settings.peers,
             settings.data_dir / "ledger",
             cluster=settings.cluster,
+            sync=SyncMode(settings.sync),
+            tls=None if settings.tls_dir is None else TlsFiles.of_node(settings.tls_dir, settings.listen),
+            insecure=settings.insecure,
+            joining=settings.join,
             on_failure=self._fail,
         )
         self._blocks = KeyBlocks(self._keys)
@@ -225,6 +230,32 @@ class Node:
             ),
             counters=dict(self._flow.counters),
         )
+
+    def members(self) -> list[MemberView]:
+        ledger = self._keys.statistics()
+        connected = {peer.address for peer in ledger.peers if peer.connected} | {ledger.node}
+        return [
+            MemberView(node=node, is_leader=node == ledger.leader, connected=node in connected)
+            for node in ledger.members
+        ]
+
+    def add_member(self, node: str, *, timeout_s: float) -> list[str]:
+        return self._change_group(self._keys.add_member, node, timeout_s)
+
+    def remove_member(self, node: str, *, timeout_s: float) -> list[str]:
+        return self._change_group(self._keys.remove_member, node, timeout_s)
+
+    def _change_group(self, change: Callable[..., tuple[str, ...]], node: str, timeout_s: float) -> list[str]:
+        try:
+            return list(change(node, timeout_s=timeout_s))
+        except NoQuorum as error:
+            raise Unavailable(f"the group was not changed: {error}") from error
+        except RefusedByLedger as error:
+            raise Refused(f"the group was not changed: {error}") from error
+        except (ConsensusError, TimeoutError) as error:
+            raise Unavailable(
+                f"the group may have changed, look at `quorate member list`: {error}"
+            ) from error
 
     def _lane_consumer(self, lane: str) -> LaneConsumer:
         settings = self._settings

@@ -10,12 +10,17 @@ from pathlib import Path
 from cluster.errors import SettingsError
 
 ACKS = ("1", "all")
+SYNCS = ("always", "interval")  # as consensus.SyncMode
 WORKERS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
-    """Addresses are "host:port". `peers` names the members of the Raft group (the own address may be among them)."""
+    """Addresses are "host:port". `peers` names the members of the Raft group (the own address may be among them).
+
+    `join`: the group stands already and is told of this node by `quorate member add`. `sync`: what a node that loses power may lose.
+    `tls_dir`: as `quorate certs` fills it; without it members speak in plain, on loopback only unless `insecure`.
+    """
 
     listen: str
     kafka: str
@@ -28,6 +33,10 @@ class NodeSettings:
     acks: str = "1"
     workers: int = 2
     cluster: str = "quorate"
+    join: bool = False
+    sync: str = "always"
+    tls_dir: Path | None = None
+    insecure: bool = False
 
     def checked(self) -> NodeSettings:
         """Returns itself, or raises `SettingsError` naming the setting that is wrong."""
@@ -41,6 +50,14 @@ class NodeSettings:
             raise SettingsError(f"--api and --listen are both {self.api}: give them different ports")
         if self.acks not in ACKS:
             raise SettingsError(f"--acks is {self.acks!r}: use one of {', '.join(ACKS)}")
+        if self.sync not in SYNCS:
+            raise SettingsError(f"--sync is {self.sync!r}: use one of {', '.join(SYNCS)}")
+        if self.join and not set(self.peers) - {self.listen}:
+            raise SettingsError("--join needs --peers: name members of the group that this node is to join")
+        if self.insecure and self.tls_dir is not None:
+            raise SettingsError(
+                "--insecure and --tls-dir were both given: with certificates nothing is insecure"
+            )
         if not 1 <= self.workers <= WORKERS_MAX:
             raise SettingsError(f"--workers is {self.workers}: use 1 to {WORKERS_MAX}")
         if not self.handlers:
@@ -56,8 +73,10 @@ def _check_address(setting: str, address: str) -> None:
         raise SettingsError(f"{setting} has {address!r}: expected host:port")
 
 
-def read_settings(path: Path, known: Set[str]) -> dict[str, str]:
-    """The settings of a TOML file by option name; lists become comma-separated text. Raises `SettingsError`."""
+def read_settings(path: Path, known: Set[str], switches: Set[str] = frozenset()) -> dict[str, str]:
+    """The settings of a TOML file by option name; lists become comma-separated text. `switches` of the known ones are
+    true or false. Raises `SettingsError`.
+    """
     try:
         found = tomllib.loads(path.read_text())
     except OSError as error:
@@ -70,7 +89,11 @@ def read_settings(path: Path, known: Set[str]) -> dict[str, str]:
         if option not in known:
             names = ", ".join(sorted(known))
             raise SettingsError(f"--config {path} has unknown setting {name!r}: known are {names}")
-        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        if option in switches:
+            if not isinstance(value, bool):
+                raise SettingsError(f"--config {path}: {name} must be true or false")
+            settings[option] = str(value).lower()
+        elif isinstance(value, list) and all(isinstance(part, str) for part in value):
             settings[option] = ",".join(value)
         elif isinstance(value, str | int) and not isinstance(value, bool):
             settings[option] = str(value)

@@ -18,6 +18,7 @@ from consensus.ledger.marks import CancelKind, DoubleEffect
 from consensus.ledger.table import Context, Table
 from consensus.operations import BindAnswer, CancelAnswer, ClaimAnswer, ExecuteAnswer
 from consensus.storage.journal import SyncMode
+from consensus.transport.authority import MadeCertificate, make_authority, make_node_certificate
 from consensus.transport.certificates import TlsFiles
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ExecuteAnswer",
     "KeyService",
     "LedgerStatistics",
+    "MadeCertificate",
     "NoQuorum",
     "Outcome",
     "OutcomeUnknown",
@@ -49,4 +51,6 @@ __all__ = [
     "SyncMode",
     "Table",
     "TlsFiles",
+    "make_authority",
+    "make_node_certificate",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from cluster.cli.certs import certs
 from cluster.cli.demo import demo
 from cluster.cli.down import down
+from cluster.cli.member import member
 from cluster.cli.node import node
 from cluster.cli.nodes import nodes
 from cluster.cli.result import result
@@ -23,6 +25,8 @@ app = typer.Typer(
 )
 for command in (node, up, down, submit, status, wait, result, nodes, demo):
     app.command(command.__name__)(command)
+app.add_typer(member, name="member")
+app.add_typer(certs, name="certs")
 
 if __name__ == "__main__":
     app()

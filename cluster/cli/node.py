@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.outcome import EXIT_FAILED, JsonOption, ending, one_sentence, print_json
+from cluster.cli.outcome import EXIT_FAILED, EXIT_REFUSED, JsonOption, ending, one_sentence, print_json
 from cluster.errors import QuorateError, SettingsError
 from cluster.settings import NodeSettings, read_settings
 
@@ -24,8 +24,11 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Makes the file's values the defaults, so that flags and the environment win."""
     if path is not None:
         with one_sentence():
-            known = {parameter.name for parameter in context.command.params} - {"config", "json_output"}
-            context.default_map = read_settings(path, {name for name in known if name})
+            known = {
+                one.name: one for one in context.command.params if one.name not in ("config", "json_output")
+            }
+            switches = {name for name, one in known.items() if name and getattr(one, "is_flag", False)}
+            context.default_map = read_settings(path, {name for name in known if name}, switches)
     return path
 
 
@@ -59,6 +62,31 @@ def node(
         str, typer.Option(envvar="QUORATE_ACKS", help="When a submit counts as stored: 1 or all.")
     ] = "1",
     workers: Annotated[int, typer.Option(envvar="QUORATE_WORKERS", help="Worker processes.")] = 2,
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join", envvar="QUORATE_JOIN", help="Join the group of --peers: see `quorate member add`."
+        ),
+    ] = False,
+    sync: Annotated[
+        str,
+        typer.Option(
+            envvar="QUORATE_SYNC",
+            help="always: marks are on disk before they count. interval: faster; the last 0.2 s of marks may be lost with the power.",
+        ),
+    ] = "always",
+    tls_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="QUORATE_TLS_DIR", help="Certificates of this member, as `quorate certs` makes them."
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", envvar="QUORATE_INSECURE", help="Members speak without TLS beyond this machine."
+        ),
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +108,10 @@ def node(
             prefix=prefix,
             acks=acks,
             workers=workers,
+            join=join,
+            sync=sync,
+            tls_dir=tls_dir,
+            insecure=insecure,
         ).checked()
         _run(settings, json_output=json_output)
 
@@ -89,7 +121,7 @@ def _run(settings: NodeSettings, *, json_output: bool) -> None:
         Node,
     )  # here: the other commands start faster without Kafka's and Raft's libraries
     from cluster.rpc.server import ApiServer
-    from consensus import ConsensusError
+    from consensus import CertificateError, ConsensusError, Refused
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = threading.Event()
@@ -116,6 +148,8 @@ def _run(settings: NodeSettings, *, json_output: bool) -> None:
             )
         while not stop.wait(LOOK_S) and not running.failed.is_set():
             pass
+    except (CertificateError, Refused) as error:
+        raise ending(str(error), EXIT_REFUSED) from None
     except ConsensusError as error:
         raise ending(str(error), EXIT_FAILED) from None
     except QuorateError:

@@ -174,3 +174,35 @@ class ViewResponse(_message.Message):
     peers: _containers.RepeatedCompositeFieldContainer[PeerView]
     counters: _containers.ScalarMap[str, int]
     def __init__(self, name: _Optional[str] = ..., peer: _Optional[str] = ..., api: _Optional[str] = ..., pid: _Optional[int] = ..., version: _Optional[str] = ..., ready: _Optional[bool] = ..., leader: _Optional[str] = ..., is_leader: _Optional[bool] = ..., term: _Optional[int] = ..., session: _Optional[int] = ..., executed: _Optional[int] = ..., high_water: _Optional[int] = ..., state_hash: _Optional[str] = ..., kafka: _Optional[str] = ..., worker_pids: _Optional[_Iterable[int]] = ..., handlers: _Optional[_Iterable[str]] = ..., lanes: _Optional[_Iterable[_Union[LaneView, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerView, _Mapping]]] = ..., counters: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class MembersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class MemberView(_message.Message):
+    __slots__ = ("node", "is_leader", "connected")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    IS_LEADER_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    is_leader: bool
+    connected: bool
+    def __init__(self, node: _Optional[str] = ..., is_leader: _Optional[bool] = ..., connected: _Optional[bool] = ...) -> None: ...
+
+class MembersResponse(_message.Message):
+    __slots__ = ("members",)
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    members: _containers.RepeatedCompositeFieldContainer[MemberView]
+    def __init__(self, members: _Optional[_Iterable[_Union[MemberView, _Mapping]]] = ...) -> None: ...
+
+class ChangeMemberRequest(_message.Message):
+    __slots__ = ("node",)
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    def __init__(self, node: _Optional[str] = ...) -> None: ...
+
+class ChangeMemberResponse(_message.Message):
+    __slots__ = ("group",)
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    group: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, group: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -59,6 +59,21 @@ class QuorateStub:
                 request_serializer=cluster_dot_rpc_dot_quorate__pb2.ViewRequest.SerializeToString,
                 response_deserializer=cluster_dot_rpc_dot_quorate__pb2.ViewResponse.FromString,
                 _registered_method=True)
+        self.Members = channel.unary_unary(
+                '/quorate.v1.Quorate/Members',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.MembersRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.MembersResponse.FromString,
+                _registered_method=True)
+        self.AddMember = channel.unary_unary(
+                '/quorate.v1.Quorate/AddMember',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.FromString,
+                _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/quorate.v1.Quorate/RemoveMember',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.FromString,
+                _registered_method=True)
 
 
 class QuorateServicer:
@@ -94,6 +109,24 @@ class QuorateServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Members(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddMember(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMember(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QuorateServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +154,21 @@ def add_QuorateServicer_to_server(servicer, server):
                     servicer.View,
                     request_deserializer=cluster_dot_rpc_dot_quorate__pb2.ViewRequest.FromString,
                     response_serializer=cluster_dot_rpc_dot_quorate__pb2.ViewResponse.SerializeToString,
+            ),
+            'Members': grpc.unary_unary_rpc_method_handler(
+                    servicer.Members,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.MembersRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.MembersResponse.SerializeToString,
+            ),
+            'AddMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddMember,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -258,6 +306,87 @@ class Quorate:
             '/quorate.v1.Quorate/View',
             cluster_dot_rpc_dot_quorate__pb2.ViewRequest.SerializeToString,
             cluster_dot_rpc_dot_quorate__pb2.ViewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Members(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/Members',
+            cluster_dot_rpc_dot_quorate__pb2.MembersRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.MembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/AddMember',
+            cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/RemoveMember',
+            cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.FromString,
             options,
             channel_credentials,
             insecure,

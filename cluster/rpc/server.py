@@ -17,6 +17,7 @@ from typing import NoReturn, TypeVar
 import grpc
 
 from cluster.api import NodeApi
+from cluster.conversation import parse_addresses
 from cluster.errors import Refused, SettingsError, Unavailable
 from cluster.rpc import quorate_pb2 as pb
 from cluster.rpc import quorate_pb2_grpc, wire
@@ -111,6 +112,24 @@ class _Servicer(quorate_pb2_grpc.QuorateServicer):
     def View(self, request: pb.ViewRequest, context: grpc.ServicerContext) -> pb.ViewResponse:
         return _answer(context, lambda: wire.view_to_message(self._api.view()))
 
+    def Members(self, request: pb.MembersRequest, context: grpc.ServicerContext) -> pb.MembersResponse:
+        members = _answer(context, self._api.members)
+        return pb.MembersResponse(members=[wire.member_to_message(member) for member in members])
+
+    def AddMember(
+        self, request: pb.ChangeMemberRequest, context: grpc.ServicerContext
+    ) -> pb.ChangeMemberResponse:
+        _check_member(request.node, context)
+        group = _answer(context, lambda: self._api.add_member(request.node, timeout_s=_left_s(context)))
+        return pb.ChangeMemberResponse(group=group)
+
+    def RemoveMember(
+        self, request: pb.ChangeMemberRequest, context: grpc.ServicerContext
+    ) -> pb.ChangeMemberResponse:
+        _check_member(request.node, context)
+        group = _answer(context, lambda: self._api.remove_member(request.node, timeout_s=_left_s(context)))
+        return pb.ChangeMemberResponse(group=group)
+
 
 def _left_s(context: grpc.ServicerContext) -> float:
     left_s: float | None = context.time_remaining()
@@ -122,6 +141,13 @@ def _left_s(context: grpc.ServicerContext) -> float:
 def _check_count(items: Sized, context: grpc.ServicerContext) -> None:
     if not 1 <= len(items) <= wire.TASKS_MAX:
         _refuse(context, f"{len(items)} tasks in one call: send 1 to {wire.TASKS_MAX}")
+
+
+def _check_member(node: str, context: grpc.ServicerContext) -> None:
+    try:
+        parse_addresses(node)
+    except SettingsError:
+        _refuse(context, f"{node[:100]!r} is no member: expected the host:port that it gives as --listen")
 
 
 def _refuse(context: grpc.ServicerContext, sentence: str) -> NoReturn:

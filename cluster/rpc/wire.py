@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.api import LaneView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
+from cluster.api import LaneView, MemberView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
 from cluster.rpc import quorate_pb2 as pb
 
 MESSAGE_BYTES_MAX = (
@@ -118,3 +118,11 @@ def view_from_message(message: pb.ViewResponse) -> NodeView:
         ),
         counters=dict(message.counters),
     )
+
+
+def member_to_message(member: MemberView) -> pb.MemberView:
+    return pb.MemberView(node=member.node, is_leader=member.is_leader, connected=member.connected)
+
+
+def member_from_message(message: pb.MemberView) -> MemberView:
+    return MemberView(node=message.node, is_leader=message.is_leader, connected=message.connected)

@@ -64,3 +64,16 @@ def test_a_wrong_setting_is_refused_by_name(tmp_path: Path) -> None:
     ended = node(tmp_path, listen="nowhere")
     assert ended.returncode == 2
     assert "--listen" in ended.stderr
+
+
+def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
+    ended = node(tmp_path, **{"tls-dir": str(tmp_path / "none")})
+    assert ended.returncode == 2, ended.stderr
+    assert "ca.crt" in ended.stderr.splitlines()[-1]
+    assert "quorate certs" in ended.stderr.splitlines()[-1]
+
+
+def test_an_address_beyond_this_machine_wants_certificates(tmp_path: Path) -> None:
+    ended = node(tmp_path, listen="192.0.2.1:7000")
+    assert ended.returncode == 2, ended.stderr
+    assert "quorate certs" in ended.stderr.splitlines()[-1]

@@ -26,6 +26,7 @@ ARROWS = {
 HOMES = {
     "pysyncobj": ("consensus/raft/binding.py",),
     "confluent_kafka": ("cluster/kafka/confluent.py", "cluster/kafka/topics.py", "cluster/kafka/consumer.py"),
+    "cryptography": ("consensus/transport/authority.py", "consensus/transport/certificates.py"),
     "grpc": ("cluster/rpc/", "executor/rpc/"),
     "typer": ("cluster/cli/",),
     "rich": ("cluster/cli/",),

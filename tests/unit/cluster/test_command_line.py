@@ -41,6 +41,11 @@ def free_address() -> str:
         ([*NODE, "--api", "h:1"], "--listen"),
         ([*NODE, "--prefix", "a b"], "--prefix"),
         ([*NODE, "--peers", "nonsense"], "--peers"),
+        ([*NODE, "--sync", "never"], "--sync"),
+        ([*NODE, "--join"], "--peers"),
+        ([*NODE, "--join", "--peers", "h:1"], "--peers"),
+        ([*NODE, "--insecure", "--tls-dir", "d"], "--tls-dir"),
+        (["member", "list"], "QUORATE_API"),
     ],
 )
 def test_a_wrong_request_ends_with_2_and_one_sentence(

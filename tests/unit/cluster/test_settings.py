@@ -26,6 +26,26 @@ def test_a_file_is_read_and_lists_are_joined(tmp_path: Path) -> None:
     }
 
 
+def test_a_switch_in_a_file_is_true_or_false(tmp_path: Path) -> None:
+    (tmp_path / "q.toml").write_text("insecure = true\njoin = false\n")
+    switches = {"insecure", "join"}
+    assert read_settings(tmp_path / "q.toml", switches, switches) == {"insecure": "true", "join": "false"}
+    (tmp_path / "q.toml").write_text(FILE + 'join = "yes"\n')
+    ended = CliRunner().invoke(app, ["node", "--config", str(tmp_path / "q.toml")])
+    assert ended.exit_code == 2
+    assert "join must be true or false" in ended.stderr
+
+
+@pytest.mark.parametrize(("value", "said"), [("true", "--join needs --peers"), ("false", "--kafka has")])
+def test_a_switch_of_the_file_reaches_the_node(tmp_path: Path, value: str, said: str) -> None:
+    (tmp_path / "q.toml").write_text(
+        FILE.replace("from-file", "h:1" if value == "true" else "nowhere") + f"join = {value}\n"
+    )
+    ended = CliRunner(env={"QUORATE_KAFKA": ""}).invoke(app, ["node", "--config", str(tmp_path / "q.toml")])
+    assert ended.exit_code == 2
+    assert said in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
