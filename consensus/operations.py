@@ -182,9 +182,9 @@ def bind(value: str, key: int, until_ms: int) -> Operation[BindAnswer]:
 def confirm(value: str, key: int) -> Operation[bool]:
     """The broker has acknowledged the record of `key`. False: the binding is over, or another key has it."""
     return Operation(
-        command=lambda _: [Opcode.CONFIRM, _text(value), key],
+        command=lambda _: [Opcode.CONFIRM, value, key],
         read=bool,
-        size_bytes=COMMAND_BYTES + 4 * len(value),
+        size_bytes=COMMAND_BYTES + 4 * len(_text(value)),
     )
 
 

@@ -20,6 +20,7 @@ import msgpack
 
 VERSION = 2
 ENTRY_BYTES_MAX = 60_000  # below the library's batch of 64 KiB: larger entries would travel in pieces
+ATTEMPT_MAX = (1 << 31) - 1  # attempts are packed in 32 bits
 FIRST_FOREIGN_OPCODE = 64  # below: consensus; from here on: tables that another package brings
 
 
@@ -96,6 +97,8 @@ def encode_runs(keys: Iterable[int]) -> list[int]:
     """`keys` in any order; doubled ones count once."""
     if isinstance(keys, range) and keys.step == 1:
         return [keys.start, len(keys)] if keys else []
+    if isinstance(keys, list) and len(keys) < 2:
+        return [keys[0], 1] if keys else []
     runs: list[int] = []
     end = 0
     for key in sorted(set(keys)):
@@ -139,6 +142,9 @@ def parse_runs(runs: Any, *, first_key: int, next_key: int, keys_max: int) -> li
 
 def parse_pairs(pairs: Any, *, first_key: int, next_key: int, keys_max: int) -> list[tuple[int, int]]:
     """-> `[(key, number), ...]`, keys strictly rising. Raises `CommandRefused`."""
+    match pairs:
+        case [int(key), int(number)] if first_key <= key < next_key and 0 <= number <= ATTEMPT_MAX:
+            return [(key, number)]  # most commands by far
     if not isinstance(pairs, list) or len(pairs) % 2 or not _whole_numbers(pairs):
         raise CommandRefused("malformed pairs of keys and numbers")
     if not pairs:
@@ -152,9 +158,6 @@ def parse_pairs(pairs: Any, *, first_key: int, next_key: int, keys_max: int) -> 
     keys = list(accumulate(pairs[::2]))
     _check_handed_out(keys[0], keys[-1] + 1, first_key, next_key)
     return list(zip(keys, pairs[1::2], strict=True))
-
-
-ATTEMPT_MAX = (1 << 31) - 1  # attempts are packed in 32 bits
 
 
 def _whole_numbers(numbers: list[Any]) -> bool:

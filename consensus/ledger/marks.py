@@ -105,7 +105,8 @@ class Marks:
                     doubles.append(DoubleEffect(key, session, attempt))
             elif entry is None:
                 free.append(key)
-                late += [key] if closed else []
+                if closed:
+                    late.append(key)
             elif attempt > entry.attempt:
                 raise CommandRefused(f"attempt {attempt} of key {key} was never given out")
             elif attempt < entry.attempt:
@@ -113,7 +114,8 @@ class Marks:
                 doubles.append(DoubleEffect(key, session, attempt))
             else:
                 marked.append(entry)
-                late += [key] if closed or not self._sessions.open(entry.session) else []
+                if closed or not self._sessions.open(entry.session):
+                    late.append(key)
         fresh = encode_runs([*free, *(entry.key for entry in marked)])
         self._claims.drop(marked)
         self._remember([entry for entry in marked if entry.disturbed])

@@ -107,20 +107,25 @@ class PackedRows:
 
     def _put(self, at: int, keys: array[int], values: array[int]) -> None:
         """In place of chunk `at`; joined with a neighbour when small, cut when large, gone when empty."""
+        count = len(keys)
+        chunks = len(self._chunks)
+        if chunks and 0 < count <= CHUNK_ROWS_MAX and (count >= CHUNK_ROWS_MIN or chunks == 1):
+            self._chunks[at], self._firsts[at] = Chunk(keys, values), keys[0]  # by far the most changes
+            return
         end = at + 1
-        if len(keys) < CHUNK_ROWS_MIN:
+        if count < CHUNK_ROWS_MIN:
             for neighbour in (at - 1, at + 1):
                 if 0 <= neighbour < len(self._chunks):
                     other = self._chunks[neighbour]
-                    if len(other.keys) + len(keys) <= CHUNK_ROWS_FILLED:
+                    if len(other.keys) + count <= CHUNK_ROWS_FILLED:
                         if neighbour < at:
                             at, keys, values = neighbour, other.keys + keys, other.values + values
                         else:
                             end, keys, values = neighbour + 1, keys + other.keys, values + other.values
                         break
-        chunks = [Chunk(keys, values)] if 0 < len(keys) <= CHUNK_ROWS_MAX else _cut(keys, values)
-        self._chunks[at:end] = chunks
-        self._firsts[at:end] = [chunk.keys[0] for chunk in chunks]
+        new = [Chunk(keys, values)] if 0 < len(keys) <= CHUNK_ROWS_MAX else _cut(keys, values)
+        self._chunks[at:end] = new
+        self._firsts[at:end] = [chunk.keys[0] for chunk in new]
 
 
 def _change(keys: array[int], values: array[int], key: int, row: Row | None) -> None:
