@@ -1,7 +1,7 @@
 """A real file system of 4 MiB, filled to the last byte: nothing acknowledged is lost, and with room again the node goes on.
 
 It is a tmpfs inside a mount namespace of its own (`unshare`), seen by the writing process only; where the machine allows no
-such namespace the test says so. The same rules on a simulated disk are in tests/unit/consensus/test_journal.py.
+such namespace the test says so. The same rules on a simulated disk are in tests/unit/consensus/test_journal_trouble.py.
 """
 
 from __future__ import annotations

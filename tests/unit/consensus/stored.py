@@ -13,6 +13,7 @@ from tests.simulation.disk import SimDisk
 
 CLUSTER, NODE = "test", "n1:7000"
 FOUNDERS = ("n1:7000", "n2:7000", "n3:7000")
+SMALL = 400  # bytes of a segment: three to five entries
 
 
 def new_disk(seed: int = 0) -> SimDisk:
@@ -42,6 +43,14 @@ def opened(
 
 def entries_of(journal: Journal) -> list[LogEntry]:
     return journal[:]
+
+
+def indexes(journal: Journal) -> list[int]:
+    return [index for _, index, _ in journal[:]]
+
+
+def segments(disk: SimDisk) -> list[str]:
+    return [name for name in disk.names() if name.endswith(".seg")]
 
 
 def entry(index: int, term: int = 1) -> LogEntry:

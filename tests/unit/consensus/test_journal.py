@@ -1,55 +1,35 @@
-"""What was synced is there after any end of the process; a torn tail is cut; anything else is refused by name."""
+"""What was synced is there after any end of the process; segments follow each other, and a missing one is missed."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from consensus.errors import DataDirectoryError
 from consensus.storage.directory import open_storage
-from consensus.storage.disk import DirectoryDisk, DiskFull
+from consensus.storage.disk import DirectoryDisk
 from consensus.storage.journal import Journal, SyncMode
-from consensus.storage.records import FileKind, LogEntry, encode_header
-from tests.simulation.disk import SimDisk, SimFile, SimulatedCrash
+from consensus.storage.records import FileKind, encode_header
+from tests.simulation.disk import SimulatedCrash
 from tests.unit.consensus.stored import (
     CLUSTER,
     NODE,
+    SMALL,
     append,
     disk_of,
-    entries_of,
     entry,
     files_of,
-    flipped,
+    indexes,
     new_disk,
     only,
     opened,
     save_snapshot,
+    segments,
 )
 
 pytestmark = pytest.mark.unit
-
-SMALL = 400  # bytes of a segment: three to five entries
-
-
-def indexes(journal: Journal) -> list[int]:
-    return [index for _, index, _ in entries_of(journal)]
-
-
-def segments(disk: SimDisk) -> list[str]:
-    return [name for name in disk.names() if name.endswith(".seg")]
-
-
-def read_again(files: dict[str, bytes]) -> list[LogEntry] | None:
-    """None: refused, with instructions."""
-    try:
-        return entries_of(opened(disk_of(files), segment_bytes_max=SMALL).journal)
-    except DataDirectoryError as error:
-        return None if "move the data directory away" in str(error) else []
 
 
 # -- what is kept
@@ -311,325 +291,7 @@ def test_vote_files_that_do_not_know_the_newest_segment_do_not_make_it_unborn() 
         opened(disk_of(files_of(disk) | old), segment_bytes_max=SMALL)
 
 
-# -- every byte
-
-
-def stopped(*, orderly: bool) -> dict[str, bytes]:
-    """Twelve acknowledged entries in batches of one to three, over several segments, with a cut."""
-    disk = new_disk()
-    journal = opened(disk, segment_bytes_max=SMALL).journal
-    for first, last in ((1, 1), (2, 4), (5, 6), (7, 9), (10, 10)):
-        append(journal, first, last)
-    journal.deleteEntriesFrom(9)
-    append(journal, 10, 12, term=2)
-    if orderly:
-        journal._destroy()
-    else:
-        disk.crash(power=False)
-    return files_of(disk)
-
-
-WANTED = [entry(index) for index in range(1, 10)] + [entry(index, 2) for index in range(10, 13)]
-
-
-@pytest.mark.parametrize("orderly", [True, False], ids=["stopped", "killed"])
-def test_a_flip_of_any_byte_of_the_journal_loses_no_acknowledged_entry_silently(orderly: bool) -> None:
-    files = stopped(orderly=orderly)
-    assert read_again(files) == WANTED
-    names = [name for name in files if name.endswith(".seg")]
-    assert len(names) > 2
-    refused = 0
-    for name in names:
-        for place in range(len(files[name])):
-            found = read_again(files | {name: flipped(files[name], place, place % 8)})
-            assert found in (None, WANTED), (name, place)
-            refused += found is None
-    assert refused > 0.5 * sum(len(files[name]) for name in names)
-
-
-def test_the_seal_alone_shows_a_flip_when_a_power_cut_took_the_end_mark() -> None:
-    files = stopped(orderly=False)
-    files["vote.0"] = files["vote.0"][: len(files["vote.1"])]
-    name = max(name for name in files if name.endswith(".seg"))
-    refused = 0
-    for place in range(len(files[name])):
-        found = read_again(files | {name: flipped(files[name], place, place % 8)})
-        assert found in (None, WANTED), place
-        refused += found is None
-    assert refused > len(files[name]) // 2
-
-
-@pytest.mark.parametrize("orderly", [True, False], ids=["stopped", "killed"])
-def test_a_cut_at_any_length_of_any_segment_loses_no_acknowledged_entry_silently(orderly: bool) -> None:
-    files = stopped(orderly=orderly)
-    for name in [name for name in files if name.endswith(".seg")]:
-        for length in range(len(files[name])):
-            found = read_again(files | {name: files[name][:length]})
-            assert found in (None, WANTED), (name, length)
-
-
-def test_a_flip_in_the_votes_beside_a_whole_journal_changes_nothing() -> None:
-    files = stopped(orderly=False)
-    for name in ("vote.0", "vote.1"):
-        for place in range(len(files[name])):
-            assert read_again(files | {name: flipped(files[name], place)}) == WANTED
-
-
-def test_an_unsynced_batch_damaged_at_any_byte_is_cut_reported_and_synced() -> None:
-    disk = new_disk()
-    journal = opened(disk).journal
-    append(journal, 1, 3)
-    name = only(disk, "journal-")
-    synced = disk.size_bytes(name) - 40  # the seal is not synced
-    for index in range(4, 8):
-        journal.add(*entry(index))
-    journal.write()
-    disk.crash(power=False)
-    files = files_of(disk)
-
-    for place in range(synced, len(files[name])):
-        torn = disk_of(files | {name: flipped(files[name], place)})
-        storage = opened(torn)
-        found = indexes(storage.journal)
-        assert found == list(range(1, len(found) + 1))
-        assert len(found) >= 3
-        if found != [1, 2, 3, 4, 5, 6, 7]:
-            assert f"{name}: the last" in storage.journal.repairs[0]
-        append(storage.journal, len(found) + 1, len(found) + 1, term=9)
-        torn.crash(power=True)
-        assert indexes(opened(torn).journal) == [*found, len(found) + 1]
-
-
-def test_damage_names_the_file_and_the_byte_and_how_to_rejoin() -> None:
-    disk = new_disk()
-    journal = opened(disk).journal
-    append(journal, 1, 1)
-    name = only(disk, "journal-")
-    place = disk.read(name).index(b"command 1")
-    append(journal, 2, 2)
-
-    damaged = disk_of(files_of(disk) | {name: flipped(disk.read(name), place)})
-
-    with pytest.raises(
-        DataDirectoryError, match=rf"{name} is damaged at byte {place - 36} .*: move the data"
-    ):
-        opened(damaged)
-
-
-# -- trouble
-
-
-@pytest.mark.parametrize("act", [Journal.sync, Journal.write], ids=["sync", "write"])
-def test_a_full_disk_loses_and_doubles_nothing_whatever_room_is_left(act: Callable[[Journal], None]) -> None:
-    for room in range(0, 240, 7):
-        disk = new_disk()
-        journal = opened(disk).journal
-        append(journal, 1, 2)
-        disk.limit_bytes = disk.used_bytes() + room
-        for index in range(3, 8):
-            journal.add(*entry(index))
-        with pytest.raises(DiskFull, match="the disk is full"):
-            act(journal)
-        assert (journal.synced_index, journal.unsynced) == (2, True)
-        journal.add(*entry(8))
-        with pytest.raises(DiskFull):
-            act(journal)
-
-        disk.limit_bytes = None
-        journal.sync()
-
-        assert journal.synced_index == 8
-        disk.crash(power=True)
-        assert indexes(opened(disk).journal) == list(range(1, 9))
-
-
-def test_a_full_disk_at_a_new_segment_is_waited_out_at_every_byte_of_room() -> None:
-    for room in range(0, 1200, 13):
-        disk = new_disk()
-        journal = opened(disk, segment_bytes_max=SMALL).journal
-        append(journal, 1, 3)
-        disk.limit_bytes = disk.used_bytes() + room
-        acknowledged = 3
-        with contextlib.suppress(DiskFull):
-            for index in range(4, 16):
-                append(journal, index, index)
-                acknowledged = index
-        if room % 2:
-            disk.crash(power=False)
-            found = indexes(opened(disk, segment_bytes_max=SMALL).journal)
-            assert found == list(range(1, len(found) + 1))
-            assert len(found) >= acknowledged
-            continue
-        disk.limit_bytes = None
-        journal.sync()
-        last = journal[-1][1]
-        assert indexes(opened(disk, segment_bytes_max=SMALL).journal) == list(range(1, last + 1))
-
-
-class ForgetfulDisk(SimDisk):
-    """Promises room that is not there: one fdatasync ends with ENOSPC and what it should have written is gone."""
-
-    promises_broken = 0
-
-    def open(self, name: str) -> SimFile:
-        disk = self
-
-        class File(SimFile):
-            def sync(self) -> None:
-                if disk.promises_broken:
-                    disk.promises_broken -= 1
-                    inode = self._inode
-                    inode.data[inode.synced_bytes :] = bytes(len(inode.data) - inode.synced_bytes)
-                    raise OSError(errno.ENOSPC, "No space left on device (simulated)")
-                super().sync()
-
-        return File(self, self._found(name), self._life)
-
-
-def test_an_fdatasync_that_found_no_room_is_repeated_with_all_bytes_written_again() -> None:
-    disk = ForgetfulDisk(Random(0), lambda _: None)
-    journal = opened(disk).journal
-    append(journal, 1, 2)
-    for index in (3, 4):
-        journal.add(*entry(index))
-    disk.promises_broken = 2
-    for _ in range(2):
-        with pytest.raises(DiskFull):
-            journal.sync()
-    assert (journal.synced_index, journal.unsynced) == (2, True)
-
-    journal.sync()
-
-    disk.crash(power=True)
-    assert indexes(opened(disk).journal) == [1, 2, 3, 4]
-
-
-class CopyOnWriteDisk(SimDisk):
-    """Without room a file system like btrfs cannot even overwrite."""
-
-    def open(self, name: str) -> SimFile:
-        disk = self
-
-        class File(SimFile):
-            def write_at(self, offset: int, data: bytes) -> None:
-                if disk.room_bytes() <= 0:
-                    raise OSError(errno.ENOSPC, "No space left on device (simulated)")
-                super().write_at(offset, data)
-
-        return File(self, self._found(name), self._life)
-
-
-def test_a_vote_on_a_full_disk_takes_the_room_of_the_reserve_which_comes_back_later() -> None:
-    disk = CopyOnWriteDisk(Random(0), lambda _: None)
-    journal = opened(disk).journal
-    append(journal, 1, 1)
-    disk.limit_bytes = disk.used_bytes()
-
-    journal.setCurrentTerm(2, "n2:7000")
-
-    assert "reserve" not in disk.names()
-    assert opened(disk).journal.getCurrentTerm() == 2
-    disk.limit_bytes = None
-    append(journal, 2, 2)
-    assert disk.size_bytes("reserve") == 1 << 20
-
-
-def test_a_new_segment_that_the_votes_could_not_name_is_taken_up_again_or_removed_at_the_next_start() -> None:
-    for killed in (False, True):
-        disk = CopyOnWriteDisk(Random(0), lambda _: None)
-        journal = opened(disk, segment_bytes_max=SMALL).journal
-        append(journal, 1, 6)
-        disk.remove("reserve")
-        disk.crash(power=False)
-        disk.limit_bytes = disk.used_bytes()
-        journal = opened(disk, segment_bytes_max=SMALL).journal
-        journal.add(*entry(7))
-        header = encode_header(FileKind.SEGMENT, cluster=CLUSTER, node=NODE, extra=(2, 7))
-        disk.limit_bytes = disk.used_bytes() + len(header)  # and nothing more
-        for _ in range(2):
-            with pytest.raises(DiskFull):
-                journal.sync()
-        assert len(segments(disk)) == 2
-        if killed:
-            disk.crash(power=False)
-            journal = opened(disk, segment_bytes_max=SMALL).journal
-            assert "was being created" in journal.repairs[0]
-            journal.add(*entry(7))
-        disk.limit_bytes = None
-
-        journal.sync()
-
-        disk.crash(power=True)
-        assert indexes(opened(disk, segment_bytes_max=SMALL).journal) == list(range(1, 8))
-        assert len(segments(disk)) == 2
-
-
-def test_a_tail_that_cannot_be_cut_after_a_full_disk_is_final() -> None:
-    class StuckDisk(SimDisk):
-        def open(self, name: str) -> SimFile:
-            class File(SimFile):
-                def truncate(self, size_bytes: int) -> None:
-                    raise OSError(errno.ENOSPC, "No space left on device (simulated)")
-
-            return File(self, self._found(name), self._life)
-
-    disk = StuckDisk(Random(0), lambda _: None)
-    journal = opened(disk).journal
-    append(journal, 1, 2)
-    disk.limit_bytes = disk.used_bytes() + 60
-    for index in (3, 4):
-        journal.add(*entry(index))
-    for _ in range(2):
-        with pytest.raises(OSError, match="No space left") as raised:
-            journal.sync()
-        assert not isinstance(raised.value, DiskFull)
-        disk.limit_bytes = None
-
-
-def test_a_reserve_that_does_not_fit_is_tried_again_now_and_then_and_disturbs_nothing() -> None:
-    disk = new_disk()
-    append(opened(disk).journal, 1, 1)
-    disk.remove("reserve")
-    disk.limit_bytes = disk.used_bytes() + 100_000
-    journal = opened(disk).journal
-    append(journal, 2, 2)
-    assert "reserve" not in disk.names()
-
-    disk.limit_bytes = None
-    for index in range(3, 300):
-        append(journal, index, index)
-
-    assert disk.size_bytes("reserve") == 1 << 20
-
-
-def test_an_io_error_is_final_and_the_disk_is_not_asked_again() -> None:
-    disk = new_disk()
-    journal = opened(disk).journal
-    append(journal, 1, 2)
-    journal.add(*entry(3))
-    disk.failures_due = 1
-    with pytest.raises(OSError, match="Input/output error"):
-        journal.sync()
-    syncs = disk.syncs
-
-    for act in (journal.sync, journal.write, lambda: journal.setCurrentTerm(9, None)):
-        with pytest.raises(OSError, match="Input/output error") as raised:
-            act()
-        assert raised.value.errno == errno.EIO
-
-    assert disk.syncs == syncs
-    assert (journal.synced_index, journal.getCurrentTerm()) == (2, 0)
-    journal._destroy()
-
-
-def test_a_vote_that_could_not_be_synced_is_not_in_force() -> None:
-    disk = new_disk()
-    journal = opened(disk).journal
-    journal.setCurrentTerm(1, "n1:7000")
-    disk.failures_due = 1
-    with pytest.raises(OSError, match="Input/output error"):
-        journal.setCurrentTerm(2, "n2:7000")
-    assert (journal.getCurrentTerm(), journal.getVotedForNodeId()) == (1, "n1:7000")
+# -- stop and restart
 
 
 def test_a_journal_stopped_twice_is_stopped() -> None:
