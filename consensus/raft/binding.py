@@ -43,6 +43,7 @@ FOLLOWER = 0  # the library's number
 NO_OP = b"\x01"
 APPLY_ENTRIES_MAX = 512  # a tick: a long backlog must not delay heartbeats (D5)
 PROPOSALS_BYTES_MAX = 64 << 20  # of all proposers together; beyond it they repeat (E8)
+HAND_OVER_S = 0.2  # for the follower to be elected; a leader that still leads then goes on
 LATE_S = 0.1  # after such a pause what has arrived is heard before anything is judged by the clock
 
 
@@ -126,6 +127,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
         )
         self._proposals: deque[bytes] = deque()
         self._proposals_bytes = 0
+        self._hands_over_until = float("-inf")
         self._ticked_at = clock()
         self._group = self.groups.current
         _replace_globals(journal, clock, self._receive)
@@ -204,8 +206,11 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
             self._proposals_bytes += len(command)
 
     def hand_over(self) -> None:
-        """Asks the most advanced follower to campaign now. Best effort: only one that has every entry is asked."""
-        self.transferLeadership()
+        """Asks the most advanced follower to campaign now, if it has every entry; nothing is appended meanwhile. Best effort: call it
+        until this node does not lead."""
+        if self.clock() >= self._hands_over_until:
+            self._hands_over_until = self.clock() + HAND_OVER_S
+            self.transferLeadership()
 
     def compact(self, index: int) -> None:
         """A snapshot at `index` is on disk: forget what it covers, but for a tail for followers that lag a little."""
@@ -241,6 +246,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
     # -- doors (doors.py)
 
     def _adopt(self, term: int) -> None:
+        self.campaign_now = False
         self._SyncObj__setCurrentTerm(term, None)
         self._follow(None)
 
@@ -300,7 +306,10 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
             self._SyncObj__raftElectionDeadline = min(soon, self._SyncObj__raftElectionDeadline)
 
     def _is_busy(self) -> bool:
-        return bool(self._proposals) or self.commit_index > self.last_applied
+        return self._may_take_proposals() or self.commit_index > self.last_applied
+
+    def _may_take_proposals(self) -> bool:
+        return bool(self._proposals) and not (self.is_leader() and self.clock() < self._hands_over_until)
 
     def _node(self, peer: str) -> Any:
         return Node(peer)
@@ -345,9 +354,9 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
 
     def _checkCommandsToApply(self) -> None:
         """All proposals that wait: appended and sent together, forwarded, or dropped when nobody leads."""
-        proposals, self._proposals, self._proposals_bytes = self._proposals, deque(), 0
-        if not proposals:
+        if not self._may_take_proposals():
             return
+        proposals, self._proposals, self._proposals_bytes = self._proposals, deque(), 0
         if not self.is_leader():
             if (leader := self.leader()) is not None and self.disk_full is None:
                 for command in proposals:

@@ -157,7 +157,6 @@ class Handlers(Doors):
         if term > self.term:
             self._adopt(term)
         self.leader_heard_at = self.clock()
-        self.campaign_now = False
         self.pre_vote.end()
         self._follow(peer)
         return self.disk_full is None

@@ -125,9 +125,9 @@ class RaftThread:
             while not self._stopping.is_set():
                 self._step(STEP_S)
             if replica.raft.is_leader() and len(replica.raft.members()) > 1:
-                replica.raft.hand_over()
                 until = time.monotonic() + HAND_OVER_S
                 while replica.raft.is_leader() and time.monotonic() < until:
+                    replica.raft.hand_over()  # again, until one has every entry
                     self._step(STEP_S)
         except BaseException as error:
             self.failure = error

@@ -23,7 +23,7 @@ def test_a_journal_that_cannot_be_written_stops_the_service_aloud(tmp_path: Path
     service.start()
     try:
         service.wait_ready(20)
-        service._started().node._journal._file.close()  # what a lost disk does to the next write
+        service._started().replica.raft.journal._file.close()  # what a lost disk does to the next write
         with pytest.raises(ConsensusError):
             service.reserve(10)
         assert told.wait(10)
