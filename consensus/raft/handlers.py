@@ -80,13 +80,9 @@ class Handlers(Doors):
 
     def _flush(self) -> None:
         now = self.clock()
-        if self.journal.unsynced and (self.disk_full is None or now >= self._disk_retry_at):
+        if self.disk_full is None or now >= self._disk_retry_at:
             try:
-                if self.lazy_sync and not self.urgent and now < self._sync_at:
-                    self.journal.write()
-                else:
-                    self.journal.sync()
-                    self.urgent, self._sync_at = False, now + self.config.sync_interval_s
+                self._to_disk(now)
             except DiskFull as full:
                 self._stand_back(full, now)
             else:
@@ -98,6 +94,15 @@ class Handlers(Doors):
             for peer, message in acks:
                 if message["term"] == self.term:
                     self.links.send(peer, message)
+
+    def _to_disk(self, now: float) -> None:
+        if not self.journal.unsynced:
+            return
+        if self.lazy_sync and not self.urgent and now < self._sync_at:
+            self.journal.write()
+        else:
+            self.journal.sync()
+            self.urgent, self._sync_at = False, now + self.config.sync_interval_s
 
     def _stand_back(self, full: DiskFull, now: float) -> None:
         """Without room nothing is acknowledged, voted for or led; what waits is written when there is room again (B7)."""
