@@ -51,7 +51,7 @@ class Handlers(Doors):
         self.name, self.clock, self.rng, self.config = node, clock, rng, config
         self.journal, self.snapshots, self.links, self.machine = journal, snapshots, links, machine
         self.groups, self.lost_power, self.lazy_sync = groups, lost_power, lazy_sync
-        self._tell_caught_up = caught_up
+        self._tell_caught_up, self._has_caught_up = caught_up, False
         self.disk_full: str | None = None
         self.broken: BaseException | None = None
         self.urgent = False  # something unsynced must not wait for the interval's flush
@@ -96,13 +96,17 @@ class Handlers(Doors):
                     self.links.send(peer, message)
 
     def _to_disk(self, now: float) -> None:
-        if not self.journal.unsynced:
-            return
-        if self.lazy_sync and not self.urgent and now < self._sync_at:
-            self.journal.write()
-        else:
-            self.journal.sync()
-            self.urgent, self._sync_at = False, now + self.config.sync_interval_s
+        if self._has_caught_up:
+            self.urgent = True
+        if self.journal.unsynced:
+            if self.lazy_sync and not self.urgent and now < self._sync_at:
+                self.journal.write()
+            else:
+                self.journal.sync()
+                self.urgent, self._sync_at = False, now + self.config.sync_interval_s
+        if self._has_caught_up:
+            self._tell_caught_up()
+            self._has_caught_up = self.lost_power = False
 
     def _stand_back(self, full: DiskFull, now: float) -> None:
         """Without room nothing is acknowledged, voted for or led; what waits is written when there is room again (B7)."""
@@ -214,10 +218,8 @@ class Handlers(Doors):
             self.groups.append(index, change.after)
 
     def _caught_up(self) -> None:
-        if self.lost_power:
-            self.journal.sync()
-            self._tell_caught_up()
-            self.lost_power = False
+        """It is told to the disk with the next flush, behind what was missing."""
+        self._has_caught_up = self.lost_power
 
     def _acknowledge(self, peer: str, message: dict[str, Any], next_index: int, *, success: bool) -> None:
         answer = {

@@ -6,6 +6,7 @@ fault, all calls end, `on_failure` hears of it, and later calls are refused.
 
 from __future__ import annotations
 
+import logging
 import queue
 import random
 import threading
@@ -26,6 +27,7 @@ from consensus.transport.certificates import TlsFiles
 from consensus.transport.links import SocketLinks
 from consensus.waiting import Batons
 
+LOG = logging.getLogger("quorate.consensus")
 STEP_S = 0.02  # the longest wait of a tick: timers are checked this often
 STOP_WITHIN_S = 10.0
 HAND_OVER_S = 0.5  # a leader that stops waits this long for another
@@ -85,6 +87,8 @@ class RaftThread:
             ledger=self.ledger,
             sync=sync,
         )
+        for sentence in (*storage.journal.repairs, *storage.snapshots.damaged):
+            LOG.warning("storage_repaired node=%s: %s", node, sentence)
         if not self.replica.raft.members():
             for peer in peers:
                 if peer != node:

@@ -110,6 +110,8 @@ class Replica:
         if now >= self._ping_at:
             self._ping_at = now + PING_EVERY_S
             self._ping(now)
+        if self.raft.replication.needs_new_snapshot():
+            self.snapshots.want()
         finished = self.snapshots.step(self.raft, self.ledger, now)
         if finished is not None:
             self.raft.compact(finished)

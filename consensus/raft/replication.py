@@ -17,6 +17,7 @@ from consensus.raft.stamps import Stamps
 from consensus.storage.snapshots import SnapshotStore
 
 UNANSWERED_MAX = 32  # messages with entries on their way to one follower
+REFUSALS_MAX = 2  # of one snapshot by one follower
 BATCH_BYTES_MAX = 256 * 1024  # of one message, a quarter of the largest frame
 BATCH_ENTRIES_MAX = 512
 
@@ -117,6 +118,10 @@ class Replication:
         elif message["reset"] and self.stamps.may_go_back(node.id, echo):
             self.next_index[node] = max(next_index, self.match_index[node] + 1)
 
+    def needs_new_snapshot(self) -> bool:
+        """A follower keeps throwing away the one that is sent: its bytes may have rotted here."""
+        return any(transfer.begun_anew >= REFUSALS_MAX for transfer in self._transfers.values())
+
     def _append(
         self, next_index: int, term: int, commit_index: int, *, quiet: bool, empty: bool = False
     ) -> dict[str, Any]:
@@ -142,7 +147,7 @@ class Replication:
             if file is None:
                 return
             transfer = self._transfers[node] = Transfer(file, now)
-        elif transfer.file.index < self._log[0][1]:  # the log has moved on behind it
+        elif transfer.file.index < self._log[0][1] or transfer.begun_anew >= REFUSALS_MAX:
             file = self._snapshots.newest_file()
             if file is not None and file.index > transfer.file.index:
                 transfer.file.close()

@@ -63,8 +63,9 @@ class SnapshotJob:
         self._finish: Future[None] | None = None
 
     def want(self) -> None:
-        """One as soon as possible."""
-        self._wanted = True
+        """One as soon as there is anything new."""
+        if self._writer is None:
+            self._wanted = True
 
     def is_busy(self) -> bool:
         """The next tick has sections to take: do not wait."""

@@ -40,6 +40,7 @@ class Transfer:
     progress_at: float
     sent: int = 0
     acknowledged: int = 0
+    begun_anew: int = 0  # how often the follower threw it away: it restarted, or the file is damaged
 
     def chunks(self, now: float) -> list[dict[str, Any]]:
         """What to send now; the caller adds its term. Empty while the window is full."""
@@ -61,6 +62,7 @@ class Transfer:
             self.progress_at = now
         elif offset < self.acknowledged:  # the follower began anew
             self.sent = offset
+            self.begun_anew += 1
         self.acknowledged = offset
         self.sent = max(self.sent, offset)
 
