@@ -95,4 +95,4 @@ def test_five_nodes_in_a_storm_answer_like_one_ledger(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("nodes", [3, 5])
 def test_a_long_storm_with_pauses_beyond_every_lease_changes_nothing(tmp_path: Path, nodes: int) -> None:
-    storm(tmp_path, nodes=nodes, duration_s=150.0, pause_s_max=60.0)
+    storm(tmp_path, nodes=nodes, duration_s=150.0, pause_s_max=60.0, every_s=2.0)
