@@ -23,9 +23,13 @@ from consensus.merging import PerKey
 
 Answer = TypeVar("Answer")
 OPERATION_KEYS_MAX = 4096  # (key, attempt) pairs of any size: 14 bytes each, below the 60,000 of an entry
+FEW = 8  # numbers whose size is not worth measuring
 COMMAND_BYTES = 64  # opcode, session, outcome and the framing, with room
 
 Pair = tuple[int, int]  # (key, after) or (key, attempt)
+
+
+_CLAIM_KINDS = tuple(ClaimKind)  # by number
 
 
 class ExecuteAnswer(enum.Enum):
@@ -80,21 +84,21 @@ def reserve(count: int) -> Operation[range]:
 
 def claim(pairs: Sequence[Pair]) -> Operation[list[ClaimAnswer]]:
     """(key, after): `after` is the attempt whose failure produced the record, 0 for its first."""
-    keys, flat = [key for key, _ in pairs], _pairs(pairs)
+    rows, flat = _rows(pairs)
 
     def read(raw: list[int]) -> list[ClaimAnswer]:
         answers = [
-            ClaimAnswer(kind=ClaimKind(kind), attempt=attempt, session=session)
+            ClaimAnswer(kind=_CLAIM_KINDS[kind], attempt=attempt, session=session)
             for kind, attempt, session in zip(raw[::3], raw[1::3], raw[2::3], strict=True)
         ]
-        return _in_order(keys, answers)
+        return answers if len(answers) == len(pairs) == 1 else _in_order([key for key, _ in pairs], answers)
 
     return Operation(
         command=lambda session: [Opcode.CLAIM, session, flat],
         read=read,
         size_bytes=_size_bytes(flat),
         needs_session=True,
-        per_key=PerKey(Opcode.CLAIM, sorted(set(pairs)), stride=3) if pairs else None,
+        per_key=PerKey(Opcode.CLAIM, rows, stride=3) if rows else None,
     )
 
 
@@ -109,13 +113,13 @@ def fail(pairs: Sequence[Pair]) -> Operation[list[bool]]:
 
 
 def _ending(opcode: Opcode, pairs: Sequence[Pair]) -> Operation[list[bool]]:
-    keys, flat = [key for key, _ in pairs], _pairs(pairs)
+    rows, flat = _rows(pairs)
     return Operation(
         command=lambda session: [opcode, session, flat],
-        read=lambda raw: _in_order(keys, [bool(own) for own in raw]),
+        read=lambda raw: _in_order([key for key, _ in pairs], [bool(own) for own in raw]),
         size_bytes=_size_bytes(flat),
         needs_session=True,
-        per_key=PerKey(opcode, sorted(set(pairs)), stride=1) if pairs else None,
+        per_key=PerKey(opcode, rows, stride=1) if rows else None,
     )
 
 
@@ -220,6 +224,16 @@ def _runs(keys: Iterable[int]) -> list[int]:
     return runs
 
 
+def _rows(pairs: Sequence[Pair]) -> tuple[Sequence[Pair], list[int]]:
+    """The pairs by rising keys, and as they travel. One pair is the common case, and callers are many."""
+    if len(pairs) == 1:
+        [(key, number)] = pairs
+        flat = [key, number]
+        _check_count(1, flat)
+        return pairs, flat
+    return sorted(set(pairs)), _pairs(pairs)
+
+
 def _pairs(pairs: Sequence[Pair]) -> list[int]:
     flat = encode_pairs(pairs)
     _check_count(len(flat) // 2, flat)
@@ -234,6 +248,8 @@ def _check_count(count: int, flat: list[int]) -> None:
 
 
 def _size_bytes(flat: list[int]) -> int:
+    if len(flat) <= FEW:
+        return COMMAND_BYTES + 9 * len(flat)
     return COMMAND_BYTES + len(msgpack.packb(flat))
 
 
