@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import queue
 import random
 import socket
 import struct
@@ -383,6 +384,47 @@ def test_a_wake_from_another_thread_ends_the_wait_also_when_it_came_before(loop:
     waker.join()
     assert time.monotonic() - started < 5
     assert links.receive(0.0) == []
+
+
+def test_no_wake_is_lost_however_many_threads_call(loop: Loop) -> None:
+    """Each waits until the loop has seen what it left there; a lost wake would let it wait for the loop's own time."""
+    # Given
+    (own,) = free_addresses(1)
+    links = loop.add(own, SocketLinks(own, cluster=CLUSTER))
+    left_there: queue.SimpleQueue[threading.Event] = queue.SimpleQueue()
+    too_late = threading.Event()
+    finished = threading.Semaphore(0)
+
+    def leave_and_wake() -> None:
+        for _ in range(1500):
+            seen = threading.Event()
+            left_there.put(seen)
+            links.wake()
+            if not seen.wait(5.0):
+                too_late.set()
+                break
+        finished.release()
+        links.wake()
+
+    threads = [threading.Thread(target=leave_and_wake) for _ in range(3)]
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        # When
+        for thread in threads:
+            thread.start()
+        ended = 0
+        while ended < len(threads):
+            links.receive(20.0)
+            while not left_there.empty():
+                left_there.get().set()
+            ended += finished.acquire(blocking=False)
+    finally:
+        sys.setswitchinterval(interval_s)
+        for thread in threads:
+            thread.join()
+    # Then
+    assert not too_late.is_set()
 
 
 def test_a_name_server_that_hangs_never_holds_up_receive(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
