@@ -40,6 +40,8 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m bench.noop --json
+	@$(BIN)/python -m bench.ledger --json
+	@$(BIN)/python -m bench.failover --json
 
 format: $(VENV)/.installed
 	@$(BIN)/ruff format .

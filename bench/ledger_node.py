@@ -42,6 +42,9 @@ class Node:
     def leader(self) -> dict[str, Any]:
         return {"leader": self._service.statistics().leader}
 
+    def counts(self) -> dict[str, Any]:
+        return {"executed": self._service.statistics().executed_count}
+
     def claims(self, threads: int, seconds: float) -> dict[str, Any]:
         """Single claims from so many threads of this process."""
         keys = itertools.count(self._block().start)  # `next` is one step under the GIL: no key twice

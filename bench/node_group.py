@@ -6,6 +6,7 @@ Each is an embedder as any other: its threads call the key service of their own 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import shutil
@@ -119,22 +120,26 @@ class NodeProcess:
         """SIGKILL; returns the monotonic moment at which it was sent."""
         at = time.monotonic()
         self._child.send_signal(signal.SIGKILL)
-        self._child.wait()
+        self.stop()
         return at
 
     def stop(self) -> None:
-        if self.alive and self._child.stdin is not None:
+        """Idempotent."""
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
             self._child.stdin.close()  # the node leaves at the end of its input
-            try:
-                self._child.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
+        try:
+            self._child.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._reader.join()
 
     def _read(self) -> None:
         assert self._child.stdout is not None
-        for line in self._child.stdout:
-            self._answers.put(json.loads(line))
+        with self._child.stdout as lines:
+            for line in lines:
+                self._answers.put(json.loads(line))
         self._answers.put(None)
 
     def _last_words(self) -> str:
