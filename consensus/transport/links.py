@@ -55,7 +55,8 @@ class Links(Protocol):
     """Peers are named by node id ("host:port"). One thread calls everything but `wake`. The order of messages is kept within a link."""
 
     def send(self, peer: str, message: dict[str, Any]) -> bool:
-        """Never blocks. False: no link, or too much is waiting for it; the message is dropped."""
+        """Never blocks. False: no link, or too much is waiting for it; the message is dropped. A message that was given here must
+        not be changed afterwards."""
         ...
 
     def dial(self, peer: str) -> None:
@@ -105,7 +106,7 @@ class SocketLinks:
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._links: dict[str, Connection] = {}
         self._events: list[LinkEvent] = []
-        self._resolver = Resolver(clock, self.wake)
+        self._resolver = Resolver(clock, self._name_found)
         self._reception = Reception(
             Identity(cluster=cluster, node=listen),
             self._listener,
@@ -191,6 +192,11 @@ class SocketLinks:
         self._selector.close()
         for sock in (self._listener.sock, self._waker, self._woken):
             sock.close()
+
+    def _name_found(self) -> None:
+        """On the DNS thread."""
+        self._look_at = 0.0  # lost in a race, it costs LOOK_S
+        self.wake()
 
     def _serve(self, connection: Connection, mask: int) -> None:
         if connection.state is State.LINKED:

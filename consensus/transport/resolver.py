@@ -36,7 +36,10 @@ class Resolver:
 
     def look_up(self, peer: str) -> Found | None:
         """None: not yet known, ask again after `found()`."""
-        host, port = split_address(peer)
+        try:
+            host, port = split_address(peer)
+        except ValueError as error:
+            return Found((), str(error))
         numeric = _ask(host, port, socket.AI_NUMERICHOST)
         if numeric.addresses:
             return numeric
@@ -76,7 +79,7 @@ def split_address(address: str) -> tuple[str, int]:
 def _ask(host: str, port: int, flags: int) -> Found:
     try:
         answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         return Found((), f"the name {host} cannot be resolved: {error}")
     addresses = dict.fromkeys((family, address) for family, _, _, _, address in answers)
     return Found(tuple(addresses)[:ADDRESSES_MAX], "")  # type: ignore[arg-type]  # AF_INET and AF_INET6 only

@@ -456,6 +456,42 @@ def test_a_name_server_that_hangs_never_holds_up_receive(loop: Loop, monkeypatch
     loop.until(lambda: Connected(named) in loop.events[greater])
 
 
+def test_every_address_of_a_name_is_tried_at_once(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a name with three addresses; the node listens on the last
+    port = int(free_addresses(1)[0].rpartition(":")[2])
+    called, caller = f"a.name:{port}", f"b.name:{free_addresses(1)[0].rpartition(':')[2]}"
+    loop.add(called, SocketLinks(called, cluster=CLUSTER, bind=f"127.0.0.1:{port}"))
+    bound = caller.replace("b.name", "127.0.0.1")
+    loop.add(caller, SocketLinks(caller, cluster=CLUSTER, bind=bound, clock=lambda: time.monotonic() / 20))
+    real = socket.getaddrinfo
+
+    def three(host: str, port: int, *arguments: Any, flags: int = 0, **options: Any) -> Any:
+        if flags & socket.AI_NUMERICHOST:
+            return real(host, port, *arguments, flags=flags, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{n}", port)) for n in (3, 2, 1)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", three)
+    # When
+    loop.nodes[caller].dial(called)
+    # Then: within one call, for its clock hardly moves
+    loop.until(lambda: loop.events[caller] == [Connected(called)])
+
+
+@pytest.mark.parametrize(
+    "peer", ["nowhere", "a b\0:7", ":", "x:99999", "no.such.name.invalid:7", "ü" * 80 + ":7"]
+)
+def test_a_peer_that_is_no_address_is_said_and_harms_nobody(
+    loop: Loop, caplog: pytest.LogCaptureFixture, peer: str
+) -> None:
+    lesser, greater = linked_pair(loop)
+    clock = Clock()
+    (third,) = free_addresses(1)
+    loop.add(third, SocketLinks(third, cluster=CLUSTER, clock=clock)).dial(peer)
+    clock.ahead_s = PATIENCE_S + 0.1
+    loop.until(lambda: "cannot be called" in caplog.text)
+    assert_works(loop, lesser, greater)
+
+
 def test_a_port_in_use_and_a_foreign_address_are_named(loop: Loop) -> None:
     (own,) = free_addresses(1)
     loop.add(own, SocketLinks(own, cluster=CLUSTER))
