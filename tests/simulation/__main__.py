@@ -11,10 +11,10 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # sets of strings iterate by hash: 
     os.environ["PYTHONHASHSEED"] = "0"
     os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
 
-from tests.simulation.faults import draw_plan  # noqa: E402
-from tests.simulation.many import fresh_seeds, run_many  # noqa: E402
-from tests.simulation.mutants import MUTANTS, builder  # noqa: E402
-from tests.simulation.run import Result, run_plan, shrink  # noqa: E402
+from tests.simulation.faults import draw_plan
+from tests.simulation.many import fresh_seeds, run_many
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.run import Result, run_plan, shrink
 
 TELL_EVERY_S = 10.0
 
@@ -42,18 +42,18 @@ def main() -> int:
 
 
 def one(arguments: argparse.Namespace) -> int:
-    plan, build = draw_plan(arguments.seed), builder(arguments.mutant)
+    plan, mutant = draw_plan(arguments.seed), arguments.mutant
     print(
         f"seed {plan.seed}: {plan.nodes} nodes, {plan.clients} clients, kinds {', '.join(k.value for k in plan.kinds)}"
     )
     if arguments.shrink:
-        plan, result = shrink(plan, build=build, tell=print)
+        plan, result = shrink(plan, mutant=mutant, tell=print)
         for fault in plan.faults:
             print(f"  {fault}")
         if arguments.trace:
-            result = run_plan(plan, build=build, trace=True)
+            result = run_plan(plan, mutant=mutant, trace=True)
     else:
-        result = run_plan(plan, build=build, trace=arguments.trace)
+        result = run_plan(plan, mutant=mutant, trace=arguments.trace)
     tell(result)
     return 0 if result.clean else 1
 
@@ -63,7 +63,7 @@ def tell(result: Result) -> None:
     heard = ", ".join(f"{count} {what}" for what, count in sorted(result.heard.items()))
     print(
         f"seed {result.seed}: {verdict} (digest {result.digest}, {result.steps} steps, {result.messages} messages, "
-        f"{result.effects} entries; calls: {heard}; {result.cpu_s:.2f} s of CPU)",
+        f"{result.effects} entries, {result.terms} terms; calls: {heard}; {result.cpu_s:.2f} s of CPU)",
         flush=True,
     )
 

@@ -6,6 +6,8 @@ node steps on and its ledger changes, which is what a thread would let happen. A
 
 from __future__ import annotations
 
+import functools
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from random import Random
@@ -22,31 +24,31 @@ class SimBackground(Executor):
     ):
         self._now, self._run_at, self._rng = now, run_at, rng
         self._last_s = 0.0
-        self._open: list[Future[Any]] = []
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._closed = False
 
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if self._closed:
             raise RuntimeError("this background has been shut down")
         future: Future[Any] = Future()
-        self._open = [known for known in self._open if not known.done()]
-        self._open.append(future)
-        # One worker: tasks run in the order they were given.
+        self._waiting.append((future, functools.partial(task, *args, **kwargs)))
         self._last_s = max(self._last_s, self._now()) + self._rng.uniform(*TASK_DELAY_S)
-        self._run_at(self._last_s, lambda: self._run(future, task, args, kwargs))
+        self._run_at(self._last_s, self._run_next)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._closed = True
         if cancel_futures:
-            for future in self._open:
+            for future, _ in self._waiting:
                 future.cancel()
 
-    def _run(self, future: Future[Any], task: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    def _run_next(self) -> None:
+        """One worker: tasks run in the order in which they were given, whatever delayed this one."""
+        future, task = self._waiting.popleft()
         if not future.set_running_or_notify_cancel():
             return
         try:
-            answer = task(*args, **kwargs)
+            answer = task()
         except Exception as error:  # as a thread pool does: whoever asks for the result hears of it
             future.set_exception(error)
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,7 @@ from tests.simulation.node import SimNode, State
 from tests.simulation.workload import Workload
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-    from tests.simulation.watched_ledger import WatchedLedger
+    pass
 
 ELECTION_MAX_S = 0.9
 HEAL_S = 10 * ELECTION_MAX_S
@@ -36,11 +33,7 @@ DISK_BYTES_MAX = 64 << 20
 
 
 class Cluster:
-    """Builds everything; `build` makes a node's replica (a mutant is another way to build it)."""
-
-    def __init__(
-        self, plan: Plan, *, build: Callable[..., Replica] | None = None, trace: bool = False
-    ) -> None:
+    def __init__(self, plan: Plan, *, trace: bool = False) -> None:
         self.plan = plan
         self.timeline = Timeline()
         self.outside = NodeClock(timeline=self.timeline, boot_s=0.0)
@@ -57,7 +50,6 @@ class Cluster:
             snapshot_entries=plan.snapshot_entries,
             kept_entries=max(5, plan.snapshot_entries // 4),
         )
-        self._build = build or Replica
         self.network = Network(self.timeline, Random(f"{plan.seed}/network"))
         self.founders = tuple(f"n{number}:7000" for number in range(plan.nodes))
         self.nodes: dict[str, SimNode] = {
@@ -116,7 +108,7 @@ class Cluster:
         return node
 
     def build_replica(self, node: SimNode, **parts: Any) -> Replica:
-        return self._build(
+        return Replica(
             node=node.name,
             storage=node.storage,
             links=node.links,
@@ -142,7 +134,7 @@ class Cluster:
     def note(self, text: str) -> None:
         if self._traces:
             self.trace.append(f"{self.timeline.now_s:9.4f} {text}")
-            print(self.trace[-1])  # noqa: T201
+            print(self.trace[-1])
 
 
 __all__ = ["Cluster", "Violation"]

@@ -121,8 +121,8 @@ def draw_plan(seed: int, *, run_s: float = RUN_S) -> Plan:
     return Plan(
         seed=seed,
         nodes=nodes,
-        clients=rng.choice((2, 4, 8)),
-        think_s=rng.choice((0.03, 0.1, 0.3)),
+        clients=rng.choice((2, 4, 6)),
+        think_s=rng.choice((0.06, 0.15, 0.4)),
         usual_delay_s=(0.01, 0.06) if slow_network else (0.0003, 0.0015),
         snapshot_entries=rng.choice((30, 100, 300)),
         segment_bytes=rng.choice((16, 64, 256)) * 1024,

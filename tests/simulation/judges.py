@@ -21,6 +21,7 @@ from tests.simulation.judges_ledger import ClaimsTwin, ExecutedStays, KeysOnce, 
 from tests.simulation.judges_raft import (
     CommittedStays,
     Counters,
+    OldLeadersLetGo,
     OneChangeOfTheGroup,
     OneHistory,
     OneLeaderATerm,
@@ -69,6 +70,7 @@ class Judges:
         self._cluster = cluster
         self.shown: dict[str, Shown] = {}
         self.leaders, self.history = OneLeaderATerm(), OneHistory()
+        self.old_leaders = OldLeadersLetGo()
         self.committed = CommittedStays(self.shown)
         self.counters, self.words, self.group = (
             Counters(),
@@ -111,7 +113,9 @@ class Judges:
         ) from error
 
     def stepped(self, node: SimNode) -> None:
-        self._look(node, self.shown[node.name])
+        shown = self.shown[node.name]
+        self._look(node, shown)
+        self.old_leaders.stepped(node, shown)
         self.calls.stepped(node)
 
     def _look(self, node: SimNode, shown: Shown, *, starting: bool = False) -> None:

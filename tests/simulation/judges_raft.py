@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Entry = tuple[bytes, int, int]  # command, index, term
 GroupRecord = tuple[int, tuple[str, ...], tuple[str, ...]]  # index, before, after
+OLD_LEADER_S = 3.0  # its fallback is 0.4 s; what was held back on the way may let it hope a little longer
+TERMS_MAX = 100  # in a run of 72 s; the busiest ones see half of that
 
 
 class Violation(Exception):
@@ -72,6 +74,30 @@ class OneLeaderATerm:
         if self._votes.setdefault((term, voter), candidate) != candidate:
             first = self._votes[(term, voter)]
             raise Violation(self.name, f"{voter} votes for {first} and for {candidate} in term {term}")
+
+
+class OldLeadersLetGo:
+    """Section 7 of the design: a leader that lost its majority steps down soon; and terms are not burnt (pre-vote)."""
+
+    name = "I1"
+
+    def __init__(self) -> None:
+        self.newest_term = 0
+        self._newest_since_s = 0.0
+
+    def stepped(self, node: SimNode, shown: Shown) -> None:
+        now_s = node.cluster.timeline.now_s
+        if shown.leads and shown.term > self.newest_term:
+            self.newest_term, self._newest_since_s = shown.term, now_s
+            if shown.term > TERMS_MAX:
+                raise Violation("I17", f"{node.name} leads term {shown.term} after {now_s:.0f} s")
+        elif shown.leads and shown.term < self.newest_term:
+            for_s = now_s - max(self._newest_since_s, node.awake_since_s)
+            if for_s > OLD_LEADER_S:
+                raise Violation(
+                    self.name,
+                    f"{node.name} leads term {shown.term} {for_s:.1f} s after term {self.newest_term} began",
+                )
 
 
 class OneHistory:

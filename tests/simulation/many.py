@@ -7,7 +7,6 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 
 from tests.simulation.faults import draw_plan
-from tests.simulation.mutants import builder
 from tests.simulation.run import Result, run_plan
 
 RUNS_A_PROCESS = 50
@@ -19,11 +18,11 @@ def fresh_seeds(text: str, count: int) -> list[int]:
     return [int.from_bytes(digest[:5], "big") for digest in digests]
 
 
-def run_many(seeds: Sequence[int], *, mutant: str | None, jobs: int) -> Iterator[Result]:
-    """In the order in which they end."""
+def run_many(seeds: Sequence[int], *, mutant: str | None, jobs: int, apart: bool = False) -> Iterator[Result]:
+    """In the order in which they end. `apart`: never in this process (a mutant stays in the process that ran it)."""
     work = [(seed, mutant) for seed in seeds]
     jobs = min(jobs, len(work))
-    if jobs <= 1:
+    if jobs <= 1 and not apart:
         yield from map(_run, work)
         return
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=RUNS_A_PROCESS) as pool:
@@ -32,4 +31,4 @@ def run_many(seeds: Sequence[int], *, mutant: str | None, jobs: int) -> Iterator
 
 def _run(work: tuple[int, str | None]) -> Result:
     seed, mutant = work
-    return run_plan(draw_plan(seed), build=builder(mutant))
+    return run_plan(draw_plan(seed), mutant=mutant)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.network import SimLinks
 
-TIMER_S = 0.015
+TIMER_S = 0.02
+WAKE_S = 0.0004  # from an arrival to the step that hears it; what comes meanwhile is heard with it
 STEP_S = 40e-6  # what a step costs a processor beside its messages
 RETRY_START_S = 0.5
 CLUSTER = "simulation"
@@ -56,6 +57,7 @@ class SimNode:
         self.rotted = False  # a bit was turned: it may refuse to start
         self.failed_io = False  # a fault of its disk may stop it
         self.stop_reason: BaseException | None = None
+        self.awake_since_s = 0.0
         self.replica: Replica
         self.storage: Storage
         self.links: SimLinks
@@ -146,6 +148,7 @@ class SimNode:
     def resume(self) -> None:
         if self.paused:
             self.paused = False
+            self.awake_since_s = self.cluster.timeline.now_s
             self.arrived()
 
     # -- steps
@@ -195,7 +198,7 @@ class SimNode:
     def arrived(self) -> None:
         """Something lies in its inbox."""
         if not self._inside:
-            self.wake_at(max(self.cluster.timeline.now_s, self._busy_until_s))
+            self.wake_at(max(self.cluster.timeline.now_s + WAKE_S, self._busy_until_s))
 
     def wake_at(self, time_s: float) -> None:
         if self.up and time_s < self._next_step_s:

@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from consensus.raft.replica import Replica
 from tests.simulation.cluster import Cluster
 from tests.simulation.faults import Fault, Plan, draw_plan
 from tests.simulation.judges_raft import Violation
+from tests.simulation.mutants import switch_off
 
 SHRINK_RUNS_MAX = 200
 
@@ -30,6 +30,7 @@ class Result:
     steps: int
     messages: int
     effects: int
+    terms: int
     cpu_s: float
     heard: dict[str, int] = field(default_factory=dict)
     trace: tuple[str, ...] = ()
@@ -39,17 +40,19 @@ class Result:
         return self.invariant is None
 
 
-def run_seed(seed: int, *, build: Callable[..., Replica] | None = None, trace: bool = False) -> Result:
-    return run_plan(draw_plan(seed), build=build, trace=trace)
+def run_seed(seed: int, *, mutant: str | None = None, trace: bool = False) -> Result:
+    return run_plan(draw_plan(seed), mutant=mutant, trace=trace)
 
 
-def run_plan(plan: Plan, *, build: Callable[..., Replica] | None = None, trace: bool = False) -> Result:
+def run_plan(plan: Plan, *, mutant: str | None = None, trace: bool = False) -> Result:
     random.seed(plan.seed)  # the library draws its election timeouts from the global one
     logging.disable(logging.CRITICAL)
     started = time.process_time()
     invariant, why = None, ""
-    gc.disable()  # no cycles worth a pause; a run is short
-    cluster = Cluster(plan, build=build, trace=trace)
+    gc.collect()  # the cycles of the run before
+    gc.disable()  # a run is short
+    switch_off(mutant)
+    cluster = Cluster(plan, trace=trace)
     try:
         cluster.run()
     except Violation as violation:
@@ -70,6 +73,7 @@ def run_plan(plan: Plan, *, build: Callable[..., Replica] | None = None, trace: 
         steps=cluster.steps,
         messages=cluster.network.messages,
         effects=cluster.judges.effects,
+        terms=cluster.judges.old_leaders.newest_term,
         cpu_s=time.process_time() - started,
         heard=heard,
         trace=tuple(cluster.trace),
@@ -77,10 +81,10 @@ def run_plan(plan: Plan, *, build: Callable[..., Replica] | None = None, trace: 
 
 
 def shrink(
-    plan: Plan, *, build: Callable[..., Replica] | None = None, tell: Callable[[str], None] = lambda _: None
+    plan: Plan, *, mutant: str | None = None, tell: Callable[[str], None] = lambda _: None
 ) -> tuple[Plan, Result]:
     """Leaves out faults, halves first and then single ones, while the same invariant breaks."""
-    result = run_plan(plan, build=build)
+    result = run_plan(plan, mutant=mutant)
     if result.clean:
         return plan, result
     faults = [fault for fault in plan.faults if fault.at_s <= result.at_s]
@@ -89,7 +93,7 @@ def shrink(
         start, removed = 0, False
         while start < len(faults) and runs < SHRINK_RUNS_MAX:
             fewer: list[Fault] = faults[:start] + faults[start + size :]
-            tried = run_plan(replace(plan, faults=tuple(fewer)), build=build)
+            tried = run_plan(replace(plan, faults=tuple(fewer)), mutant=mutant)
             runs += 1
             if tried.invariant == result.invariant:
                 faults, result, removed = fewer, tried, True

@@ -128,8 +128,11 @@ class Workload:
         then: Callable[[Record], None],
     ) -> None:
         record, call = self._prepare(node, former.what, operation, timeout_s, former.number, then)
+        record.noted_before, record.executed_before = (
+            former.noted_before,
+            former.executed_before,
+        )  # the same call
         node.inside(lambda: node.replica.repeat(former.details["call_id"], call))
-        record.details["repeats"] = True
         node.arrived()
 
     def _prepare(
