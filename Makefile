@@ -7,7 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --timeout 15 --r
 TESTS ?= tests
 NO_NETWORK := { echo "Packages could not be installed: check the network or the package index settings, then run make again."; exit 1; }
 
-.PHONY: demo test test-long check format bench lock clean
+SEEDS ?= 100
+JOBS ?= $(shell nproc)
+
+.PHONY: simulate demo test test-long check format bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: set PYTHON="; exit 1; }
@@ -37,6 +40,10 @@ check: $(VENV)/.installed
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m unit $(TESTS)
+
+# `make simulate SEEDS=2000` runs for long; `make simulate SEED=7 ARGS=--trace` plays one again, ARGS=--shrink with fewer faults.
+simulate: $(VENV)/.installed
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m bench.noop --json

@@ -24,7 +24,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="one seed")
     parser.add_argument("--seeds", type=int, default=0, help="how many")
     parser.add_argument("--start", type=int, default=0, help="the first of them")
-    parser.add_argument("--fresh", help="a commit, or any text: that many seeds more, derived from it")
+    parser.add_argument("--fresh", type=int, default=0, help="so many more, derived from --of")
+    parser.add_argument("--of", default="", help="a commit, or any text")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--trace", action="store_true", help="print what happens")
     parser.add_argument(
@@ -36,9 +37,7 @@ def main() -> int:
     if arguments.seed is not None:
         return one(arguments)
     seeds = list(range(arguments.start, arguments.start + arguments.seeds))
-    if arguments.fresh:
-        seeds += fresh_seeds(arguments.fresh, max(1, arguments.seeds))
-    return many(seeds, arguments)
+    return many(seeds + fresh_seeds(arguments.of, arguments.fresh), arguments)
 
 
 def one(arguments: argparse.Namespace) -> int:
