@@ -44,7 +44,11 @@ class Listener:
             sock, address = self.sock.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
             return None
-        prepare(sock)
+        try:
+            prepare(sock)
+        except OSError:  # it has gone already
+            sock.close()
+            return None
         return sock, str(address[0])
 
 

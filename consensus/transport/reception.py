@@ -240,7 +240,7 @@ class Reception:
         try:
             self._say_word(connection, refusal)
             connection.stream.sock.shutdown(socket.SHUT_WR)
-        except OSError:
+        except (OSError, FrameError):
             self._leave(connection)
             return
         if self._welcomed.get(connection.peer) is connection:
@@ -261,11 +261,9 @@ class Reception:
             sentence = f"node {self._own.node} speaks with TLS only: give all nodes --tls-dir"
             self._refuse(connection, Refusal(reason=Reason.TLS_EXPECTED, sentence=sentence))
             return
-        reader = FrameReader()
-        reader.add(data)
-        words = [decode_word(message) for message in reader.take(1)]
-        if words and isinstance(words[0], Refusal):
-            self._was_refused(connection, words[0])
+        refusal = _refusal_in(data)
+        if refusal is not None:
+            self._was_refused(connection, refusal)
         else:
             sentence = f"{connection.peer} answers without TLS: give all nodes --tls-dir"
             self._refuse(connection, Refusal(reason=Reason.TLS_EXPECTED, sentence=sentence))
@@ -318,3 +316,13 @@ class Reception:
 def _certified(connection: Connection) -> frozenset[str] | None:
     cipher = connection.stream.cipher
     return None if cipher is None else cipher.certified()
+
+
+def _refusal_in(data: bytes) -> Refusal | None:
+    reader = FrameReader()
+    reader.add(data)
+    try:
+        words = [decode_word(message) for message in reader.take(1)]
+    except FrameError:
+        return None
+    return next((word for word in words if isinstance(word, Refusal)), None)
