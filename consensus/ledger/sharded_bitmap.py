@@ -2,14 +2,21 @@
 
 pyroaring holds the interpreter's lock during a call. Over one 64-bit bitmap a copy of a billion keys takes 0.8 s; so does, nearly, one
 shard per 2^32 keys, as dense keys all lie in the first (measured, half full: copy 95 ms, optimise and write 158 ms). A shard of 2^26 keys
-takes 6 and 9 ms at its worst, far below one when dense, and a million keys strewn over 10^12 make 15,000 shards, still 10 MB.
+takes 6 and 9 ms at its worst and far less than one when dense.
 
-Freezing is copy-on-write: after `freeze` no shard may be changed in place until it was copied once. `in` may be asked by any thread.
+A shard of few keys is a sorted array: a million keys strewn over 10^12 take 6 bytes each, where bitmaps, with a container of its own for
+nearly each key, take 77. Arrays are replaced at each change, never changed.
+
+Freezing is copy-on-write: after `freeze` no bitmap may be changed in place until it was copied once. `in` may be asked by any thread.
 """
 
 from __future__ import annotations
 
+import sys
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import msgpack
 from pyroaring import BitMap
@@ -20,6 +27,10 @@ MASK = SHARD_KEYS - 1
 PIECE_BYTES = 64 * 1024  # a piece of a snapshot ends at this size or number of shards, whichever comes first
 PIECE_SHARDS = 256
 
+SPARSE_KEYS_MAX = 2048  # of a shard that is an array: 8 kB, replaced in a microsecond or two
+FEW_KEYS = 8  # below, one by one is faster than through a bitmap
+
+Shard: TypeAlias = "BitMap | array[int]"  # low bits of the keys; as an array of 32-bit numbers, rising
 Keys = dict[int, BitMap]  # shard number -> keys within the shard
 
 
@@ -68,13 +79,13 @@ class ShardedBitmap:
     __slots__ = ("_count", "_own", "_shards")
 
     def __init__(self) -> None:
-        self._shards: dict[int, BitMap] = {}
-        self._own: set[int] = set()  # shards that no frozen state refers to: they may be changed in place
+        self._shards: dict[int, Shard] = {}
+        self._own: set[int] = set()  # bitmaps that no frozen state refers to: they may be changed in place
         self._count = 0
 
     def __contains__(self, key: int) -> bool:
         shard = self._shards.get(key >> SHARD_BITS)
-        return shard is not None and (key & MASK) in shard
+        return shard is not None and _has(shard, key & MASK)
 
     def __len__(self) -> int:
         return self._count
@@ -84,20 +95,29 @@ class ShardedBitmap:
         found: Keys = {}
         for number, part in keys.items():
             shard = self._shards.get(number)
-            if shard is not None and (both := shard & part):
-                found[number] = both
+            if shard is not None:
+                if len(part) <= FEW_KEYS:
+                    both = BitMap([low for low in part if _has(shard, low)])
+                else:
+                    both = (shard if isinstance(shard, BitMap) else BitMap(shard)) & part
+                if both:
+                    found[number] = both
         return found
 
     def add(self, keys: Keys) -> None:
         """`keys` must not be in the set yet."""
         for number, part in keys.items():
             shard = self._shards.get(number)
-            if shard is None:
-                shard = self._shards[number] = BitMap()
-            elif number not in self._own:
-                shard = self._shards[number] = shard.copy()
-            self._own.add(number)
-            shard |= part
+            if isinstance(shard, BitMap):
+                if number not in self._own:
+                    shard = self._shards[number] = shard.copy()
+                    self._own.add(number)
+                shard |= part
+            elif (0 if shard is None else len(shard)) + len(part) <= SPARSE_KEYS_MAX:
+                self._shards[number] = part.to_array() if shard is None else _merged(shard, part)
+            else:
+                self._shards[number] = part.copy() if shard is None else BitMap(shard) | part
+                self._own.add(number)
             self._count += len(part)
 
     def freeze(self) -> Iterator[bytes]:
@@ -106,25 +126,62 @@ class ShardedBitmap:
         return _pieces(frozen)
 
     def load(self, pieces: Sequence[bytes]) -> None:
-        shards = {
-            number: BitMap.deserialize(data) for piece in pieces for number, data in msgpack.unpackb(piece)
-        }
-        self._own = set(shards)
+        shards: dict[int, Shard] = {}
+        for piece in pieces:
+            for number, is_bitmap, data in msgpack.unpackb(piece):
+                shards[number] = BitMap.deserialize(data) if is_bitmap else _from_bytes(data)
+        self._own = {number for number, shard in shards.items() if isinstance(shard, BitMap)}
         self._count = sum(map(len, shards.values()))
         self._shards = shards
 
 
-def _pieces(shards: dict[int, BitMap]) -> Iterator[bytes]:
-    piece: list[tuple[int, bytes]] = []
+def _has(shard: Shard, low: int) -> bool:
+    if isinstance(shard, BitMap):
+        return low in shard
+    place = bisect_left(shard, low)
+    return place < len(shard) and shard[place] == low
+
+
+def _merged(shard: array[int], part: BitMap) -> array[int]:
+    if len(part) > FEW_KEYS:
+        merged: array[int] = (BitMap(shard) | part).to_array()
+        return merged
+    merged = shard[:]
+    for low in part:
+        merged.insert(bisect_left(merged, low), low)
+    return merged
+
+
+def _pieces(shards: dict[int, Shard]) -> Iterator[bytes]:
+    piece: list[tuple[int, bool, bytes]] = []
     size = 0
     for number in sorted(shards):
         shard = shards[number]
-        shard.run_optimize()  # changes the form only; atomic for other threads, as it holds the interpreter's lock
-        data = bytes(shard.serialize())
-        piece.append((number, data))
+        if isinstance(shard, BitMap):
+            shard.run_optimize()  # changes the form only; atomic for other threads, as it holds the interpreter's lock
+            data = bytes(shard.serialize())
+            piece.append((number, True, data))
+        else:
+            data = _to_bytes(shard)
+            piece.append((number, False, data))
         size += len(data)
         if size >= PIECE_BYTES or len(piece) >= PIECE_SHARDS:
             yield bytes(msgpack.packb(piece))
             piece, size = [], 0
     if piece:
         yield bytes(msgpack.packb(piece))
+
+
+def _to_bytes(numbers: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _from_bytes(data: bytes) -> array[int]:
+    numbers = array("I")
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

@@ -25,7 +25,7 @@ from tests.ledger_driver import Driver, Refusal
 
 pytestmark = pytest.mark.unit
 
-KEYS = [1, 2, 3, 4, SHARD_KEYS - 1, SHARD_KEYS, SHARD_KEYS + 1, 7 * SHARD_KEYS]
+KEYS = [1, 2, 3, 4, 5, SHARD_KEYS - 1, SHARD_KEYS, SHARD_KEYS + 1, 3 * SHARD_KEYS, 7 * SHARD_KEYS]
 NODES = ["a", "b", "c"]
 
 # DESIGN section 6, row by row: what the record's `after` is to the entry -> answer by who holds it. `released` and `in doubt` are the
@@ -145,13 +145,23 @@ class LedgerBesideTwin(RuleBasedStateMachine):
         self.frozen = None
         self.open("a", True)
 
-    keys = st.lists(st.sampled_from(KEYS), unique=True, min_size=1, max_size=4)
+    keys = st.lists(st.sampled_from(KEYS), unique=True, min_size=1, max_size=3)
+
+    one_or_two = st.lists(st.sampled_from(KEYS), unique=True, min_size=1, max_size=2)
 
     def pick(self, data: st.DataObject) -> int:
-        return data.draw(st.sampled_from(self.all_sessions), label="session")
+        """Mostly one that can act."""
+        likely = [*self.twin.open.values()] * 3 + [held.session for held in self.twin.claims.values()]
+        return data.draw(st.sampled_from([*likely, *self.all_sessions]), label="session")
 
     def pairs(self, data: st.DataObject) -> list[tuple[int, int]]:
-        return [(key, data.draw(st.integers(0, 4))) for key in data.draw(self.keys)]
+        """Mostly with a number that means something to the key."""
+        pairs = []
+        for key in data.draw(self.keys):
+            held = self.twin.claims.get(key)
+            likely = [] if held is None else [held.after, held.attempt, held.attempt, held.attempt - 1]
+            pairs.append((key, data.draw(st.sampled_from([*likely, *likely, 0, 1, 4]), label="number")))
+        return pairs
 
     @rule(node=st.sampled_from(NODES), new_life=st.booleans())
     def open(self, node: str, new_life: bool) -> None:
@@ -162,7 +172,9 @@ class LedgerBesideTwin(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def close(self, data: st.DataObject) -> None:
-        session = self.pick(data)
+        self.close_session(self.pick(data))
+
+    def close_session(self, session: int) -> None:
         self.ledger.close(session)
         self.twin.open = {node: number for node, number in self.twin.open.items() if number != session}
 
@@ -173,23 +185,49 @@ class LedgerBesideTwin(RuleBasedStateMachine):
             with pytest.raises(Refusal, match="is closed"):
                 self.ledger.do(operations.claim(pairs), session)
             return
-        assert self.ledger.do(operations.claim(pairs), session) == [
-            self.twin.claim(session, key, after) for key, after in pairs
-        ]
+        self.claim_by(session, pairs)
+
+    @precondition(lambda self: self.twin.claims)
+    @rule(data=st.data(), times=st.integers(3, 12))
+    def claim_again(self, data: st.DataObject, times: int) -> None:
+        """The table's rows and columns, one after another on one key."""
+        key = data.draw(st.sampled_from(sorted(self.twin.claims)), label="key")
+        for _ in range(times):
+            held = self.twin.claims[key]
+            match data.draw(st.sampled_from(["claim", "claim", "open", "close", "fail", "release"])):
+                case "open":
+                    self.open(data.draw(st.sampled_from(NODES)), True)
+                case "close":
+                    self.close_session(held.session)
+                case "fail" if self.twin.is_open(held.session):
+                    self.end_by(held.session, [(key, held.attempt)], "ended")
+                case "release" if self.twin.is_open(held.session):
+                    self.end_by(held.session, [(key, held.attempt)], "released")
+                case _ if self.twin.open:
+                    session = data.draw(st.sampled_from(sorted(self.twin.open.values())), label="session")
+                    near = {held.after, held.after + 1, held.attempt - 1, held.attempt}
+                    after = data.draw(st.sampled_from(sorted(near)), label="after")
+                    self.claim_by(session, [(key, after)])
+
+    def claim_by(self, session: int, pairs: list[tuple[int, int]]) -> None:
+        expected = [self.twin.claim(session, key, after) for key, after in pairs]
+        assert self.ledger.do(operations.claim(pairs), session) == expected
+
+    def end_by(self, session: int, pairs: list[tuple[int, int]], how: str) -> None:
+        operation = operations.fail(pairs) if how == "ended" else operations.release(pairs)
+        expected = [self.twin.end(session, key, attempt, how) for key, attempt in pairs]
+        assert self.ledger.do(operation, session) == expected
 
     @rule(data=st.data(), how=st.sampled_from(["ended", "released"]))
     def end(self, data: st.DataObject, how: str) -> None:
         session, pairs = self.pick(data), self.pairs(data)
-        operation = operations.fail(pairs) if how == "ended" else operations.release(pairs)
         if not self.twin.is_open(session):
             with pytest.raises(Refusal, match="is closed"):
-                self.ledger.do(operation, session)
+                self.ledger.do(operations.fail(pairs), session)
             return
-        assert self.ledger.do(operation, session) == [
-            self.twin.end(session, key, attempt, how) for key, attempt in pairs
-        ]
+        self.end_by(session, pairs, how)
 
-    @rule(data=st.data(), keys=keys, outcome=st.sampled_from(Outcome))
+    @rule(data=st.data(), keys=one_or_two, outcome=st.sampled_from(Outcome))
     def execute(self, data: st.DataObject, keys: list[int], outcome: Outcome) -> None:
         session = self.pick(data)
         assert self.ledger.do(operations.execute(keys, outcome), session) == [
@@ -238,7 +276,7 @@ class LedgerBesideTwin(RuleBasedStateMachine):
                 self.twin.claims[key].recovered = False
                 del self.twin.doubts[key]
 
-    @rule(keys=keys)
+    @rule(keys=one_or_two)
     def cancel(self, keys: list[int]) -> None:
         answers = self.ledger.do(operations.cancel(keys))
         for key, answer in zip(keys, answers, strict=True):
@@ -360,4 +398,4 @@ class LedgerBesideTwin(RuleBasedStateMachine):
 
 
 TestLedgerBesideTwin = LedgerBesideTwin.TestCase
-TestLedgerBesideTwin.settings = settings(stateful_step_count=60)
+TestLedgerBesideTwin.settings = settings(stateful_step_count=80, max_examples=100)
