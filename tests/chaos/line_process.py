@@ -58,8 +58,11 @@ class LineProcess:
 
     def tell(self, *command: Any) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pytest.fail(f"it ended by itself before it was told {command}; {self.last_words()}")
 
     def wait(self, *words: str, timeout_s: float = 20.0) -> list[Any]:
         """The values of the next line with one of these words; other lines are passed over. Fails the test at the deadline,

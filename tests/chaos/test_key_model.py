@@ -200,7 +200,7 @@ def take(
 
 
 @given(st.lists(STEPS, min_size=8, max_size=25))
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_what_the_ledger_answers_is_believed(steps: list[dict[str, Any]]) -> None:
     world = World()
     for step in steps:

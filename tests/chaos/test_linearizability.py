@@ -159,7 +159,7 @@ def operations(draw: st.DrawFn) -> Operation:
 
 
 @given(st.lists(operations(), max_size=6))
-@settings(max_examples=3000)
+@settings(max_examples=2000)
 @example([called(0, 1, "write", 1), called(1, 2, "read", answer=0)])
 def test_the_search_agrees_with_the_definition(history: list[Operation]) -> None:
     assert judge(history, Register()).good == explained_by_some_order(history, Register())
