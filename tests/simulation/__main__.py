@@ -11,10 +11,11 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # sets of strings iterate by hash: 
     os.environ["PYTHONHASHSEED"] = "0"
     os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
 
-from tests.simulation.faults import draw_plan
+from tests.simulation.directed import STORIES  # noqa: E402
+from tests.simulation.faults import draw_plan  # noqa: E402
 from tests.simulation.many import fresh_seeds, run_many
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.run import Result, run_plan, shrink
+from tests.simulation.run import Result, run_plan, run_story, shrink
 
 TELL_EVERY_S = 10.0
 
@@ -33,7 +34,12 @@ def main() -> int:
     )
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="switch a repair off")
     parser.add_argument("--first", action="store_true", help="stop at the first failure")
+    parser.add_argument("--case", choices=sorted(STORIES), help="a directed story instead of a seed")
     arguments = parser.parse_args()
+    if arguments.case:
+        result = run_story(arguments.case, mutant=arguments.mutant, trace=arguments.trace)
+        tell(result)
+        return 0 if result.clean else 1
     if arguments.seed is not None:
         return one(arguments)
     seeds = list(range(arguments.start, arguments.start + arguments.seeds))

@@ -1,7 +1,8 @@
 """A whole cluster in one thread: timeline, network, machines, clients, faults and judges, all from one plan.
 
-`Cluster.run` plays the plan for its minute, then lets every fault end, starts what can start, and asks every node a question: within ten
-election timeouts each must answer, each call must have ended, and all replicas must be equal.
+`Cluster.run` plays the plan for its minute, then lets every fault end, starts what can start, and asks every member of the group a
+question: within ten election timeouts, and a little more for a snapshot to travel, each must answer, each call must have ended, and
+all replicas must be equal.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from consensus.config import LedgerConfig
+from consensus.raft import snapshot_transfer
 from consensus.raft.replica import Replica
 from tests.simulation.clock import NodeClock, Timeline
 from tests.simulation.faults import RUN_S, Plan
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
 ELECTION_MAX_S = 0.9
 HEAL_S = 10 * ELECTION_MAX_S
 TRANSFER_S = 3.0  # more for a node that needs a snapshot first
-DAMAGED_NODES_MAX_OF = 2  # fewer than one in two nodes may lose its disk for good
 SPARE_NODES = 2
-DISK_BYTES_MAX = 64 << 20
 
 
 class Cluster:
@@ -50,6 +50,8 @@ class Cluster:
             snapshot_entries=plan.snapshot_entries,
             kept_entries=max(5, plan.snapshot_entries // 4),
         )
+        snapshot_transfer.CHUNK_BYTES = plan.chunk_bytes
+        snapshot_transfer.WINDOW_BYTES = 8 * plan.chunk_bytes
         self.network = Network(self.timeline, Random(f"{plan.seed}/network"))
         self.founders = tuple(f"n{number}:7000" for number in range(plan.nodes))
         self.nodes: dict[str, SimNode] = {
@@ -77,9 +79,10 @@ class Cluster:
         self.workload.stop()
         for node in list(self.nodes.values()):
             node.start()
-        self.timeline.run_until(self.timeline.now_s + HEAL_S)
-        probes = [self.workload.probe(node) for node in self.live()]
-        self.timeline.run_until(self.timeline.now_s + TRANSFER_S)
+        deadline_s = self.timeline.now_s + HEAL_S + TRANSFER_S
+        probes = [self.workload.probe(node) for node in self.live() if node.name in self.group()]
+        while self.timeline.now_s < deadline_s and not self.judges.is_healed(probes):
+            self.timeline.run_until(min(deadline_s, self.timeline.now_s + 0.5))
         self.judges.healed(probes)
 
     # -- what parts of the simulation ask

@@ -103,6 +103,7 @@ class Plan:
     usual_delay_s: tuple[float, float]
     snapshot_entries: int
     segment_bytes: int
+    chunk_bytes: int  # of a snapshot on its way: small ones, so that a small snapshot takes several
     kinds: tuple[Kind, ...]
     faults: tuple[Fault, ...]
 
@@ -125,6 +126,7 @@ def draw_plan(seed: int, *, run_s: float = RUN_S) -> Plan:
         think_s=rng.choice((0.06, 0.15, 0.4)),
         usual_delay_s=(0.01, 0.06) if slow_network else (0.0003, 0.0015),
         snapshot_entries=rng.choice((30, 100, 300)),
+        chunk_bytes=rng.choice((500, 4000, 128 * 1024)),
         segment_bytes=rng.choice((16, 64, 256)) * 1024,
         kinds=kinds,
         faults=tuple(faults),

@@ -175,6 +175,9 @@ class Judges:
 
     # -- the end
 
+    def is_healed(self, probes: list[Record]) -> bool:
+        return all(probe.heard is Heard.COMMITTED for probe in probes) and not self.calls.still_open()
+
     def healed(self, probes: list[Record]) -> None:
         cluster = self._cluster
         for probe in probes:

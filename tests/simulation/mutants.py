@@ -159,9 +159,9 @@ def _snapshot_message_commits_own_log() -> None:
     hear = Handlers._snapshot_chunk
 
     def jump(self: Any, peer: str, message: dict[str, Any]) -> None:
-        hear(self, peer, message)
-        if message["term"] == self.term:
+        if message["term"] >= self.term:
             self._set_commit_index(max(self.commit_index, self.journal[-1][1]))
+        hear(self, peer, message)
 
     Handlers._snapshot_chunk = jump  # type: ignore[method-assign]
 
@@ -213,7 +213,7 @@ def _acks_of_any_term() -> None:
 
 
 def _stored_commit_index() -> None:
-    """Kept beside the log, unsynced, and believed at the next start."""
+    """Kept beside the log as soon as it is told, and believed at the next start."""
 
     def store(self: Any, index: int) -> None:
         self._disk.commit_index = index
@@ -221,14 +221,14 @@ def _stored_commit_index() -> None:
     def stored(self: Any) -> int:
         return getattr(self._disk, "commit_index", 1)
 
-    step = LedgerNode.step
+    set_commit_index = LedgerNode._set_commit_index
 
-    def step_and_store(self: Any, wait_s: float) -> None:
-        step(self, wait_s)
-        self.journal.setRaftCommitIndex(self.commit_index)
+    def set_and_store(self: Any, index: int) -> None:
+        set_commit_index(self, index)
+        self.journal.setRaftCommitIndex(index)
 
     Journal.setRaftCommitIndex, Journal.getRaftCommitIndex = store, stored  # type: ignore[method-assign]
-    LedgerNode.step = step_and_store  # type: ignore[method-assign]
+    LedgerNode._set_commit_index = set_and_store  # type: ignore[method-assign]
 
 
 def _old_snapshots_are_installed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import random
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tests.simulation.cluster import Cluster
+from tests.simulation.directed import plan_of, tell
 from tests.simulation.faults import Fault, Plan, draw_plan
 from tests.simulation.judges_raft import Violation
 from tests.simulation.mutants import switch_off
@@ -44,7 +46,17 @@ def run_seed(seed: int, *, mutant: str | None = None, trace: bool = False) -> Re
     return run_plan(draw_plan(seed), mutant=mutant, trace=trace)
 
 
-def run_plan(plan: Plan, *, mutant: str | None = None, trace: bool = False) -> Result:
+def run_story(name: str, *, mutant: str | None = None, trace: bool = False) -> Result:
+    return run_plan(plan_of(name), mutant=mutant, trace=trace, play=functools.partial(tell, name))
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    mutant: str | None = None,
+    trace: bool = False,
+    play: Callable[[Cluster], None] = Cluster.run,
+) -> Result:
     random.seed(plan.seed)  # the library draws its election timeouts from the global one
     logging.disable(logging.CRITICAL)
     started = time.process_time()
@@ -54,7 +66,7 @@ def run_plan(plan: Plan, *, mutant: str | None = None, trace: bool = False) -> R
     switch_off(mutant)
     cluster = Cluster(plan, trace=trace)
     try:
-        cluster.run()
+        play(cluster)
     except Violation as violation:
         invariant, why = violation.invariant, str(violation)
         if violation.__cause__ is not None:
