@@ -13,7 +13,7 @@ from tests.chaos.history import RecordedCall
 from tests.chaos.key_history import judge_keys, key_histories
 from tests.chaos.key_model import Act, KeyModel, Request, Sessions, exactly
 from tests.chaos.linearizability import UNANSWERED, Operation, judge
-from tests.chaos.test_linearizability import explained_by_some_order
+from tests.unit.chaos.test_linearizability import explained_by_some_order
 
 pytestmark = pytest.mark.unit
 
