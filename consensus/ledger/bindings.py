@@ -95,6 +95,6 @@ class Bindings:
         values = self._values.freeze()
         return (piece for part in ([sweep_at], values) for piece in part)
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         self._sweep_at = msgpack.unpackb(pieces[0])
         self._values.load(pieces[1:])

@@ -48,6 +48,6 @@ class Blocks:
     def freeze(self) -> Iterator[bytes]:
         return iter([bytes(msgpack.packb(self.next_key))])
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         [piece] = pieces
         self.next_key = msgpack.unpackb(piece)

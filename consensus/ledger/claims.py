@@ -246,7 +246,7 @@ class Claims:
         parts = [("rows", self._rows.freeze()), ("whys", self._whys.freeze())]
         return (bytes(msgpack.packb([name, piece])) for name, pieces in parts for piece in pieces)
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         parts: dict[str, list[bytes]] = {"rows": [], "whys": []}
         for piece in pieces:
             name, data = msgpack.unpackb(piece)

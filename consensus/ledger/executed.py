@@ -76,7 +76,7 @@ class Executed:
         parts = [("", self._all.freeze()), *((str(o), keys.freeze()) for o, keys in self._others.items())]
         return (bytes(msgpack.packb([name, piece])) for name, pieces in parts for piece in pieces)
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         parts: dict[str, list[bytes]] = {}
         for piece in pieces:
             name, data = msgpack.unpackb(piece)

@@ -76,7 +76,7 @@ class LedgerMachine:
         except ValueError:
             entry = Entry(0, 0, 0, 0, [])
         answers, packed = self._answers(entry)
-        self._extend_hash(data, term, packed)
+        self._extend_hash(data, term, _without_sentences(answers, packed))
         return Applied(entry.proposer, entry.seq, answers)
 
     def knows(self, proposer: int, seq: int) -> bool:
@@ -91,7 +91,7 @@ class LedgerMachine:
 
     def freeze(self) -> Iterator[tuple[str, bytes]]:
         """The state as of this call, in sections made as they are asked for, by any thread, while entries are applied."""
-        versions = [[name, table.version] for name, table in self._tables.items()]
+        versions = {name: table.version for name, table in self._tables.items()}
         head = bytes(msgpack.packb([FORMAT_VERSION, self.hash, versions]))
         return _sections(head, [(name, table.freeze()) for name, table in self._tables.items()])
 
@@ -103,31 +103,31 @@ class LedgerMachine:
             if name not in pieces:
                 raise ValueError(f"the snapshot has a table {name!r} that this node does not know: update it")
             pieces[name].append(data)
-        state_hash = self._check_head(pieces)
+        state_hash, versions = self._check_head(pieces)
         for name, table in self._tables.items():
             try:
-                table.load(pieces[name])
+                table.load(pieces[name], versions.get(name, 0))
             except ValueError:
                 raise
             except Exception as error:  # what unpacking of foreign bytes may raise
                 raise ValueError(f"table {name!r} of the snapshot cannot be read: {error!r}") from error
         self.hash = state_hash
 
-    def _check_head(self, pieces: dict[str, list[bytes]]) -> bytes:
+    def _check_head(self, pieces: dict[str, list[bytes]]) -> tuple[bytes, dict[str, int]]:
         if len(pieces[HEAD]) != 1 or len(pieces[END]) != 1:
             raise ValueError("the snapshot has no head or no end: it is not whole")
         version, state_hash, versions = msgpack.unpackb(pieces[HEAD][0])
         if version != FORMAT_VERSION:
             raise ValueError(f"the snapshot has format {version}, this node knows {FORMAT_VERSION}")
-        for name, table_version in versions:
-            known = self._tables[name].version if name in self._tables else None
-            if known != table_version:
+        for name, table_version in versions.items():
+            known = self._tables[name].version if name in self._tables else 0
+            if table_version > known:
                 raise ValueError(
-                    f"the snapshot has version {table_version} of table {name!r}, this node knows {known}"
+                    f"the snapshot has version {table_version} of table {name!r}, this node knows {known}: update it"
                 )
-        if msgpack.unpackb(pieces[END][0]) != {name: len(pieces[name]) for name, _ in versions}:
+        if msgpack.unpackb(pieces[END][0]) != {name: len(pieces[name]) for name in versions}:
             raise ValueError("the snapshot lacks sections: it is not whole")
-        return bytes(state_hash)
+        return bytes(state_hash), versions
 
     def _answers(self, entry: Entry) -> tuple[list[Any] | None, bytes]:
         life = self.sessions.life_of(entry.proposer)
@@ -170,6 +170,13 @@ class LedgerMachine:
         hashed.update(data)
         hashed.update(answers)
         self.hash = hashed.digest()
+
+
+def _without_sentences(answers: list[Any] | None, packed: bytes) -> bytes:
+    """For the hash: that a command was refused, not in which words, as these may differ between neighbouring versions."""
+    if answers is None or not any(isinstance(answer, dict) for answer in answers):
+        return packed
+    return bytes(msgpack.packb(["refused" if isinstance(answer, dict) else [answer] for answer in answers]))
 
 
 def _sections(head: bytes, tables: list[tuple[str, Iterator[bytes]]]) -> Iterator[tuple[str, bytes]]:

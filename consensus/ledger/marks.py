@@ -159,7 +159,7 @@ class Marks:
         state = [self.double_effect_count, list(self._double_effects), list(self._winners.items())]
         return iter([bytes(msgpack.packb(state))])
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         [piece] = pieces
         self.double_effect_count, doubles, winners = msgpack.unpackb(piece)
         self._winners = dict(winners)

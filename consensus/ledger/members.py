@@ -35,7 +35,7 @@ class Members:
     def freeze(self) -> Iterator[bytes]:
         return iter([bytes(msgpack.packb(self.nodes))])
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         [piece] = pieces
         self.nodes = tuple(msgpack.unpackb(piece))
 

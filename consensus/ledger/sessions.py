@@ -184,7 +184,7 @@ class Sessions:
         ]
         return map(_pack, [[self.next_session, sessions], *lives])
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         (next_session, sessions), *lives = (
             msgpack.unpackb(piece, strict_map_key=False, use_list=True) for piece in pieces
         )

@@ -49,6 +49,9 @@ class Table(Protocol):
         """
         ...
 
-    def load(self, pieces: Sequence[bytes]) -> None:
-        """Replaces the state by what `freeze` gave. Raises `ValueError` for pieces it cannot read."""
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
+        """Replaces the state by what `freeze` gave under this version, the own or an older one.
+
+        Version 0, with no pieces: the snapshot was written before this table existed. Raises `ValueError` for pieces it cannot read.
+        """
         ...

@@ -122,7 +122,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
             clock=clock,
             rng=rng,
             lazy_sync=sync is SyncMode.INTERVAL,
-            lost_power=storage.lost_power,
+            must_catch_up=storage.must_catch_up,
             caught_up=storage.caught_up,
         )
         self._proposals: deque[bytes] = deque()
@@ -245,9 +245,13 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
 
     # -- doors (doors.py)
 
-    def _adopt(self, term: int) -> None:
-        self.campaign_now = False
-        self._SyncObj__setCurrentTerm(term, None)
+    @property
+    def vote(self) -> str | None:
+        return self._SyncObj__votedForNodeId  # type: ignore[no-any-return]
+
+    def _adopt(self, term: int, vote: str | None = None) -> None:
+        self.campaign_now = self.campaign_now and term == self.term
+        self._SyncObj__setCurrentTerm(term, vote)
         self._follow(None)
 
     def _follow(self, leader: str | None) -> None:

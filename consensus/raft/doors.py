@@ -50,8 +50,13 @@ class Doors:
     def propose(self, command: bytes) -> None:
         raise NotImplementedError
 
-    def _adopt(self, term: int) -> None:
-        """A newer term: this node follows, nobody leads yet, its vote is free."""
+    @property
+    def vote(self) -> str | None:
+        """Whom this node voted for in this term."""
+        raise NotImplementedError
+
+    def _adopt(self, term: int, vote: str | None = None) -> None:
+        """This node follows in `term`, nobody leads yet, its vote is free or given to `vote`."""
         raise NotImplementedError
 
     def _follow(self, leader: str | None) -> None:

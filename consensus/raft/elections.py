@@ -4,8 +4,9 @@ A node whose leader is silent first asks whether it would be elected (a pre-vote
 off (A10). Others say no while they hear a leader, or when their log is newer. Voters are a set, so that a doubled answer counts
 once (A8), and only members of the group count.
 
-A node that runs with `--sync interval` and lost power may have forgotten entries that it had acknowledged. Until it has caught up
-with a leader it votes only for a candidate that *every* member would elect: that candidate's log reaches as far as anybody's.
+A node with a new directory, or that runs with `--sync interval` and lost power, may have forgotten entries that it had acknowledged. Until
+it has caught up with a leader it votes only for a candidate that *every* member would elect: that candidate's log reaches as far as
+anybody's. So the first election of a group needs all founders, and a node whose disk was lost may simply start anew.
 """
 
 from __future__ import annotations
@@ -47,27 +48,29 @@ class PreVote:
 
     node: str
     round: int = 0
-    ends_at: float = 0.0
+    ends_at: float = float("-inf")
     yes: set[str] = field(default_factory=set)
+    if_all: set[str] = field(default_factory=set)  # these vote only if everybody does
 
-    def ask(self, *, now: float, lasts_s: float) -> int:
-        self.round += 1
+    def ask(self, *, now: float, lasts_s: float, only_if_all: bool) -> int:
+        self.end()
         self.ends_at = now + lasts_s
-        self.yes = {self.node}
+        self.answered(self.node, self.round, granted=True, only_if_all=only_if_all)
         return self.round
 
-    def answered(self, peer: str, round_: int, granted: bool) -> None:
+    def answered(self, peer: str, round_: int, *, granted: bool, only_if_all: bool) -> None:
         if round_ == self.round and granted:
-            self.yes.add(peer)
+            (self.if_all if only_if_all else self.yes).add(peer)
 
     def won(self, group: Collection[str], now: float) -> bool:
-        return now < self.ends_at and is_majority(len(self.yes & set(group)), group)
+        votes = self.yes & set(group)
+        return now < self.ends_at and (is_majority(len(votes), group) or self.unanimous(group))
 
     def unanimous(self, group: Collection[str]) -> bool:
-        return self.yes >= set(group)
+        return self.yes | self.if_all >= set(group)
 
     def end(self) -> None:
         """The round is used up, or a leader was heard: late answers count for nothing."""
         self.round += 1
-        self.ends_at = 0.0
-        self.yes = set()
+        self.ends_at = float("-inf")
+        self.yes, self.if_all = set(), set()

@@ -45,12 +45,12 @@ class Handlers(Doors):
         clock: Callable[[], float],
         rng: random.Random,
         lazy_sync: bool,
-        lost_power: bool,
+        must_catch_up: bool,
         caught_up: Callable[[], None],
     ) -> None:
         self.name, self.clock, self.rng, self.config = node, clock, rng, config
         self.journal, self.snapshots, self.links, self.machine = journal, snapshots, links, machine
-        self.groups, self.lost_power, self.lazy_sync = groups, lost_power, lazy_sync
+        self.groups, self.must_catch_up, self.lazy_sync = groups, must_catch_up, lazy_sync
         self._tell_caught_up, self._has_caught_up = caught_up, False
         self.disk_full: str | None = None
         self.broken: BaseException | None = None
@@ -108,7 +108,7 @@ class Handlers(Doors):
                 self.urgent, self._sync_at = False, now + self.config.sync_interval_s
         if self._has_caught_up:
             self._tell_caught_up()
-            self._has_caught_up = self.lost_power = False
+            self._has_caught_up = self.must_catch_up = False
 
     def _stand_back(self, full: DiskFull, now: float) -> None:
         """Without room nothing is acknowledged, voted for or led; what waits is written when there is room again (B7)."""
@@ -144,7 +144,8 @@ class Handlers(Doors):
             case "pre_vote_answer":
                 if message["term"] > self.term:
                     self._adopt(message["term"])
-                self.pre_vote.answered(peer, message["round"], message["granted"])
+                granted, only_if_all = message["granted"], message["only_if_all"]
+                self.pre_vote.answered(peer, message["round"], granted=granted, only_if_all=only_if_all)
             case "request_vote":
                 self._asked_for_vote(peer, message)
             case "response_vote":
@@ -165,8 +166,10 @@ class Handlers(Doors):
         if self.is_leader() and term == self.term:
             self.broken = RuntimeError(f"{peer} and {self.name} both lead term {term}: this node stops")
             return False
-        if term > self.term:
-            self._adopt(term)
+        if term > self.term or self.vote is None:
+            self._adopt(
+                term, vote=peer
+            )  # as good as having voted for it, also for a node that forgot that it had
         self.leader_heard_at = self.clock()
         self.pre_vote.end()
         self._follow(peer)
@@ -221,7 +224,7 @@ class Handlers(Doors):
 
     def _caught_up(self) -> None:
         """It is told to the disk with the next flush, behind what was missing."""
-        self._has_caught_up = self.lost_power
+        self._has_caught_up = self.must_catch_up
 
     def _acknowledge(self, peer: str, message: dict[str, Any], next_index: int, *, success: bool) -> None:
         answer = {
@@ -309,13 +312,14 @@ class Handlers(Doors):
             "term": self.term,
             "round": message["round"],
             "granted": granted,
+            "only_if_all": self.must_catch_up,
         }
         self.links.send(peer, answer)
 
     def _asked_for_vote(self, peer: str, message: dict[str, Any]) -> None:
         if message["term"] < self.term:
             self.links.send(peer, {"type": "newer_term", "term": self.term})
-        elif self.disk_full is None and (not self.lost_power or message["unanimous"]):
+        elif self.disk_full is None and (not self.must_catch_up or message["unanimous"]):
             self._vote(peer, message)
 
     def may_campaign(self) -> bool:
@@ -328,7 +332,7 @@ class Handlers(Doors):
             return True
         if now >= self.pre_vote.ends_at:
             lasts_s = self.rng.uniform(self.config.election_min_s, self.config.election_max_s) / 2
-            round_ = self.pre_vote.ask(now=now, lasts_s=lasts_s)
+            round_ = self.pre_vote.ask(now=now, lasts_s=lasts_s, only_if_all=self.must_catch_up)
             end = self._end()
             self._follow(None)
             for peer in group:
@@ -341,9 +345,10 @@ class Handlers(Doors):
                         "last_log_term": end.term,
                     }
                     self.links.send(peer, question)
-        unanimous = self.pre_vote.unanimous(group)
-        if not self.pre_vote.won(group, now) or (self.lost_power and not unanimous):
+        if not self.pre_vote.won(group, now):
             return False
-        self.unanimous = unanimous
+        self.unanimous = self.pre_vote.unanimous(group)
+        if self.must_catch_up and not self.unanimous:
+            return False
         self.pre_vote.end()
         return True

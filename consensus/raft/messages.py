@@ -33,7 +33,7 @@ FIELDS: dict[str, dict[str, type]] = {
     },
     "snapshot_ack": {"term": int, "echo": int, "index": int, "offset": int},
     "pre_vote": {"term": int, "round": int, "last_log_index": int, "last_log_term": int},
-    "pre_vote_answer": {"term": int, "round": int, "granted": bool},
+    "pre_vote_answer": {"term": int, "round": int, "granted": bool, "only_if_all": bool},
     "request_vote": {"term": int, "last_log_index": int, "last_log_term": int, "unanimous": bool},
     "response_vote": {"term": int},
     "newer_term": {"term": int},  # the answer to whoever speaks in an older one

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from consensus.config import LedgerConfig
-from consensus.errors import ConsensusError, NoQuorum, Refused
+from consensus.errors import ConsensusError, DataDirectoryError, NoQuorum, Refused
 from consensus.group_commit import GATHER_S, REGULAR_URGENT, Call, GroupCommit
 from consensus.ledger.commands import Opcode
 from consensus.ledger.machine import LedgerMachine
@@ -24,6 +24,7 @@ from consensus.raft.binding import LedgerNode
 from consensus.raft.divergence import HashWatch
 from consensus.raft.leases import LeaseJudge, OwnLease
 from consensus.raft.membership import MEMBERSHIP
+from consensus.raft.recovery import REJOIN
 from consensus.raft.snapshot_job import SnapshotJob
 from consensus.storage.directory import Storage
 from consensus.storage.journal import SyncMode
@@ -66,7 +67,7 @@ class Replica:
         self._renew_at = self._judge_at = self._ping_at = float("-inf")
         start = storage.snapshots.newest()
         if start is not None:
-            self.ledger.load(start.sections)
+            self._load(start)
         self.raft = LedgerNode(
             node,
             storage=storage,
@@ -135,7 +136,7 @@ class Replica:
         self.watch.applied(index, self.ledger.hash)
 
     def install(self, snapshot: Snapshot) -> None:
-        self.ledger.load(snapshot.sections)
+        self._load(snapshot)
         for seq, answers in self.ledger.stored_answers(self.group.proposer).items():
             self.group.answered(seq, answers, self._clock())  # answered inside the snapshot
 
@@ -154,6 +155,16 @@ class Replica:
         for index, state_hash in messages.hashes_of(message):
             self.watch.heard(peer, index, state_hash)
         self._links.send(peer, {"type": "pong", "at": message["at"]})
+
+    def _load(self, snapshot: Snapshot) -> None:
+        """Raises `DataDirectoryError`: the file is whole, so its writer was another version."""
+        try:
+            self.ledger.load(snapshot.sections)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise DataDirectoryError(
+                f"the snapshot at entry {snapshot.head.last[1]} of {self.node} was written by a version that this program "
+                f"cannot read ({error}): run the version that wrote it, or {REJOIN}"
+            ) from error
 
     # -- this node's session, everybody's lease
 

@@ -2,8 +2,11 @@
 
 The file `identity` is written last at the first start and names what must be there ever after: the vote slots and the journal; a part
 that is missing later is refused, never begun anew. It also keeps the founders of the group, the sync mode, and the boot id of the machine
-at the last start: under sync mode interval another boot id means that the machine may have lost power, and with it the last interval of
-marks; the node then must not vote until it has caught up (`Storage.caught_up`).
+at the last start.
+
+A node may lack what it once acknowledged when its directory is new (nobody knows whether it replaces a lost one), and under sync mode
+interval when the boot id is another one (the machine may have lost power, and with it the last interval of marks). It then must not help
+to elect a leader that lacks it too, until it has caught up: `Storage.must_catch_up`.
 """
 
 from __future__ import annotations
@@ -41,12 +44,12 @@ FIRST_START_NAME = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """`lost_power`: this node may lack its last marks. Call `caught_up` when it has them: until then every start says so."""
+    """`must_catch_up`: this node may lack what it acknowledged. Call `caught_up` when it has it: until then every start says so."""
 
     journal: Journal
     snapshots: SnapshotStore
     founders: tuple[str, ...]
-    lost_power: bool
+    must_catch_up: bool
     caught_up: Callable[[], None] = lambda: None
 
 
@@ -55,7 +58,7 @@ class _Identity:
     founders: tuple[str, ...]
     sync: SyncMode
     boot_id: str
-    lost_power: bool
+    must_catch_up: bool
 
 
 def lock_directory(path: Path) -> IO[bytes]:
@@ -84,7 +87,7 @@ def open_storage(
     segment_bytes_max: int = SEGMENT_BYTES_MAX,
 ) -> Storage:
     """The first start creates, later ones check and repair; the founders are those of the first. Raises `DataDirectoryError`."""
-    asked = _Identity(founders=tuple(founders), sync=sync, boot_id=boot_id, lost_power=False)
+    asked = _Identity(founders=tuple(founders), sync=sync, boot_id=boot_id, must_catch_up=True)
     try:
         return _open(disk, asked, cluster, node, segment_bytes_max)
     except DataDirectoryError as error:
@@ -106,8 +109,8 @@ def _open(disk: Disk, asked: _Identity, cluster: str, node: str, segment_bytes_m
     stored = _read_identity(disk, cluster, node)
     _refuse_missing(disk)
     interval = SyncMode.INTERVAL in (asked.sync, stored.sync)
-    lost_power = stored.lost_power or (interval and asked.boot_id != stored.boot_id)
-    current = replace(stored, sync=asked.sync, boot_id=asked.boot_id, lost_power=lost_power)
+    must_catch_up = stored.must_catch_up or (interval and asked.boot_id != stored.boot_id)
+    current = replace(stored, sync=asked.sync, boot_id=asked.boot_id, must_catch_up=must_catch_up)
     if current != stored:
         _replace_identity(disk, reserve, current, cluster, node)
     for name in (_IDENTITY_NEW_NAME, FIRST_START_NAME):
@@ -120,14 +123,14 @@ def _open(disk: Disk, asked: _Identity, cluster: str, node: str, segment_bytes_m
     reserve.restore()
 
     def caught_up() -> None:
-        _replace_identity(disk, reserve, replace(current, lost_power=False), cluster, node)
+        _replace_identity(disk, reserve, replace(current, must_catch_up=False), cluster, node)
 
     return Storage(
         journal=journal,
         snapshots=snapshots,
         founders=current.founders,
-        lost_power=lost_power,
-        caught_up=caught_up if lost_power else lambda: None,
+        must_catch_up=must_catch_up,
+        caught_up=caught_up if must_catch_up else lambda: None,
     )
 
 
@@ -166,7 +169,7 @@ def _replace_identity(disk: Disk, reserve: Reserve, identity: _Identity, cluster
 def _write_identity(disk: Disk, identity: _Identity, cluster: str, node: str) -> None:
     if _IDENTITY_NEW_NAME in disk.names():
         disk.remove(_IDENTITY_NEW_NAME)
-    body = [list(identity.founders), identity.sync.value, identity.boot_id, identity.lost_power]
+    body = [list(identity.founders), identity.sync.value, identity.boot_id, identity.must_catch_up]
     file = disk.create(_IDENTITY_NEW_NAME)
     try:
         file.write(encode_header(FileKind.IDENTITY, cluster=cluster, node=node) + seal_body(body))
@@ -181,13 +184,13 @@ def _read_identity(disk: Disk, cluster: str, node: str) -> _Identity:
     data = disk.read(IDENTITY_NAME)
     try:
         header = read_header(data, FileKind.IDENTITY, name=IDENTITY_NAME, cluster=cluster, node=node)
-        founders, sync, boot_id, lost_power = open_body(data, header.size_bytes)
+        founders, sync, boot_id, must_catch_up = open_body(data, header.size_bytes)
     except Damaged as damage:
         raise DataDirectoryError(
             f"{IDENTITY_NAME} is damaged at byte {damage.place} ({damage}): restore it, or {REJOIN}"
         ) from damage
     return _Identity(
-        founders=tuple(founders), sync=SyncMode(sync), boot_id=boot_id, lost_power=bool(lost_power)
+        founders=tuple(founders), sync=SyncMode(sync), boot_id=boot_id, must_catch_up=bool(must_catch_up)
     )
 
 

@@ -176,7 +176,16 @@ def test_a_first_start_on_a_full_disk_says_so() -> None:
     assert entries_of(opened(disk).journal) == []
 
 
-def test_only_sync_mode_interval_and_another_boot_mean_lost_power() -> None:
+def test_a_new_directory_must_catch_up_for_it_may_replace_a_lost_one() -> None:
+    disk = new_disk()
+    assert opened(disk).must_catch_up
+    storage = opened(disk)
+    assert storage.must_catch_up
+    storage.caught_up()
+    assert not opened(disk).must_catch_up
+
+
+def test_an_old_directory_must_catch_up_only_after_another_boot_under_sync_mode_interval() -> None:
     always, interval = SyncMode.ALWAYS, SyncMode.INTERVAL
     for before, now, boot_id, lost in (
         (always, always, "boot-2", False),
@@ -186,19 +195,19 @@ def test_only_sync_mode_interval_and_another_boot_mean_lost_power() -> None:
         (always, interval, "boot-2", True),
     ):
         disk = new_disk()
-        assert not opened(disk, sync=before).lost_power
-        assert opened(disk, sync=now, boot_id=boot_id).lost_power is lost
+        opened(disk, sync=before).caught_up()
+        assert opened(disk, sync=now, boot_id=boot_id).must_catch_up is lost
 
 
-def test_lost_power_is_told_at_each_start_until_the_node_has_caught_up() -> None:
+def test_must_catch_up_is_told_at_each_start_until_the_node_has_caught_up() -> None:
     disk = new_disk()
-    opened(disk, sync=SyncMode.INTERVAL)
-    assert opened(disk, sync=SyncMode.ALWAYS, boot_id="boot-2").lost_power
+    opened(disk, sync=SyncMode.INTERVAL).caught_up()
+    assert opened(disk, sync=SyncMode.ALWAYS, boot_id="boot-2").must_catch_up
     disk.crash(power=True)
     storage = opened(disk, sync=SyncMode.ALWAYS, boot_id="boot-2")
-    assert storage.lost_power
+    assert storage.must_catch_up
 
     storage.caught_up()
 
     disk.crash(power=True)
-    assert not opened(disk, sync=SyncMode.ALWAYS, boot_id="boot-3").lost_power
+    assert not opened(disk, sync=SyncMode.ALWAYS, boot_id="boot-3").must_catch_up

@@ -10,6 +10,16 @@ pytestmark = pytest.mark.unit
 GROUP = ("a", "b", "c")
 
 
+def ask(pre_vote: PreVote, *, now: float, only_if_all: bool = False) -> int:
+    return pre_vote.ask(now=now, lasts_s=1.0, only_if_all=only_if_all)
+
+
+def answer(
+    pre_vote: PreVote, peer: str, round_: int, *, granted: bool = True, only_if_all: bool = False
+) -> None:
+    pre_vote.answered(peer, round_, granted=granted, only_if_all=only_if_all)
+
+
 @pytest.mark.parametrize(
     ("changes", "granted"),
     [
@@ -37,34 +47,52 @@ def test_a_node_would_vote_only_without_a_leader_for_a_newer_term_and_a_log_as_l
 
 def test_a_pre_vote_is_won_by_members_each_counted_once_within_its_round() -> None:
     pre_vote = PreVote("a")
-    first = pre_vote.ask(now=0.0, lasts_s=1.0)
-    pre_vote.answered("stranger", first, True)
-    pre_vote.answered("b", first, False)
+    first = ask(pre_vote, now=0.0)
+    answer(pre_vote, "stranger", first)
+    answer(pre_vote, "b", first, granted=False)
     assert not pre_vote.won(GROUP, 0.5)
 
-    second = pre_vote.ask(now=1.0, lasts_s=1.0)
-    pre_vote.answered("b", first, True)
+    second = ask(pre_vote, now=1.0)
+    answer(pre_vote, "b", first)
     assert not pre_vote.won(GROUP, 1.5), "an answer to an earlier round counted"
-    pre_vote.answered("b", second, True)
+    answer(pre_vote, "b", second)
     assert pre_vote.won(GROUP, 1.5)
     assert not pre_vote.won(GROUP, 2.0), "a round that is over was won"
     assert not pre_vote.unanimous(GROUP)
-    pre_vote.answered("c", second, True)
+    answer(pre_vote, "c", second)
     assert pre_vote.unanimous(GROUP)
+
+
+def test_nodes_that_may_have_forgotten_elect_only_together_with_everybody() -> None:
+    pre_vote = PreVote("a")
+    round_ = ask(pre_vote, now=0.0, only_if_all=True)
+    answer(pre_vote, "b", round_)
+    assert not pre_vote.won(GROUP, 0.5), "one yes of three, and one only if all"
+    answer(pre_vote, "c", round_, only_if_all=True)
+    assert pre_vote.won(GROUP, 0.5)
+    assert pre_vote.unanimous(GROUP)
+
+
+def test_those_who_forgot_nothing_need_no_others() -> None:
+    pre_vote = PreVote("a")
+    answer(pre_vote, "b", ask(pre_vote, now=0.0))
+    assert pre_vote.won(GROUP, 0.5)
+    assert not pre_vote.unanimous(GROUP)
 
 
 def test_an_ended_round_is_never_won() -> None:
     pre_vote = PreVote("a")
-    round_ = pre_vote.ask(now=0.0, lasts_s=1.0)
+    round_ = ask(pre_vote, now=0.0)
     pre_vote.end()
-    pre_vote.answered("b", round_, True)
+    answer(pre_vote, "b", round_)
     assert not pre_vote.won(GROUP, 0.1)
 
 
 def test_a_node_alone_in_its_group_needs_nobody() -> None:
-    pre_vote = PreVote("a")
-    pre_vote.ask(now=0.0, lasts_s=1.0)
-    assert pre_vote.won(("a",), 0.0)
+    for only_if_all in (False, True):
+        pre_vote = PreVote("a")
+        ask(pre_vote, now=0.0, only_if_all=only_if_all)
+        assert pre_vote.won(("a",), 0.0)
 
 
 def test_half_of_a_group_is_no_majority() -> None:

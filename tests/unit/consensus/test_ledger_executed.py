@@ -90,4 +90,4 @@ def test_an_outcome_of_a_later_version_is_refused_not_dropped() -> None:
     import msgpack
 
     with pytest.raises(ValueError, match="vanished"):
-        Executed().load([msgpack.packb(["vanished", b""])])
+        Executed().load([msgpack.packb(["vanished", b""])], 1)

@@ -238,7 +238,7 @@ def test_a_snapshot_without_a_section_or_of_another_format_is_refused() -> None:
     for at in range(len(sections)):
         with pytest.raises(ValueError, match="not whole"):
             LedgerMachine().load(sections[:at] + sections[at + 1 :])
-    head = msgpack.packb([99, b"", []])
+    head = msgpack.packb([99, b"", {}])
     with pytest.raises(ValueError, match="format 99"):
         LedgerMachine().load([("ledger", head), *sections[1:]])
 
@@ -266,8 +266,8 @@ class Counters:
     def freeze(self) -> Iterator[bytes]:
         return iter([msgpack.packb(self.values)])
 
-    def load(self, pieces: Sequence[bytes]) -> None:
-        self.values = msgpack.unpackb(pieces[0])
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
+        self.values = msgpack.unpackb(pieces[0]) if version else {}
 
 
 def test_another_package_brings_a_table_of_its_own_and_it_lives_in_the_snapshot() -> None:
@@ -280,6 +280,35 @@ def test_another_package_brings_a_table_of_its_own_and_it_lives_in_the_snapshot(
     assert brought.values == {"x": 1}
     with pytest.raises(ValueError, match="counters"):
         LedgerMachine().load(machine.freeze())
+
+
+def test_a_snapshot_from_before_a_table_existed_leaves_it_empty_and_one_of_a_newer_table_is_refused() -> None:
+    brought = Counters()
+    brought.values = {"x": 1}
+    LedgerMachine([brought]).load(LedgerMachine().freeze())
+    assert brought.values == {}
+    newer = Counters()
+    newer.version = 4
+    with pytest.raises(ValueError, match=r"version 4 of table 'counters', this node knows 3"):
+        LedgerMachine([brought]).load(LedgerMachine([newer]).freeze())
+
+
+def test_the_words_of_a_refusal_are_not_part_of_the_hash_but_the_refusal_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neighbouring versions word it differently and must not stop one another."""
+    hashes = []
+    for words in ("unknown", "not known"):
+        monkeypatch.setattr("consensus.ledger.machine.refused", lambda _, words=words: {"refused": words})
+        machine, _ = opened()
+        assert apply(machine, 2, [99]) == {"refused": words}
+        assert apply(machine, 2, [99]) == {"refused": words}
+        hashes.append(machine.hash)
+    machine, _ = opened()
+    machine._command = lambda command, context: None  # type: ignore[method-assign]  # a node that knows it
+    apply(machine, 2, [99])
+    apply(machine, 2, [99])
+    assert hashes[0] == hashes[1] != machine.hash
 
 
 @pytest.mark.parametrize(("name", "opcode"), [("claims", 70), ("end", 70), ("a.b", 70), ("mine", 3)])
