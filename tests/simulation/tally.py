@@ -44,6 +44,6 @@ class Tally:
         pieces = [numbers[start : start + PIECE_NUMBERS] for start in range(0, len(numbers), PIECE_NUMBERS)]
         return iter([bytes(msgpack.packb(piece)) for piece in pieces])
 
-    def load(self, pieces: Sequence[bytes]) -> None:
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
         numbers = [number for piece in pieces for number in msgpack.unpackb(piece)]
         self.places = {number: place for place, number in enumerate(numbers, 1)}
