@@ -74,7 +74,6 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._servers: list[asyncio.Server] = []
-        self.passed_bytes: dict[Pair, int] = {}
 
     def start(self) -> None:
         """Listens on all public addresses when it returns."""
@@ -86,7 +85,7 @@ class Proxy:
             self._do(self._close())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CONTROL_S)
-            self._loop.close()
+        self._loop.close()
 
     def __enter__(self) -> Proxy:
         self.start()
@@ -239,7 +238,6 @@ class Proxy:
                     return
                 writer.write(data)
                 await writer.drain()
-                self.passed_bytes[pair] = self.passed_bytes.get(pair, 0) + len(data)
                 bandwidth = self._rules.get(pair, PASS).bandwidth_bytes_s
                 if bandwidth is not None:
                     await asyncio.sleep(len(data) / bandwidth)
