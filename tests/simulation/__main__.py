@@ -11,8 +11,8 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # sets of strings iterate by hash: 
     os.environ["PYTHONHASHSEED"] = "0"
     os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
 
-from tests.simulation.directed import STORIES  # noqa: E402
-from tests.simulation.faults import draw_plan  # noqa: E402
+from tests.simulation.directed import STORIES
+from tests.simulation.faults import draw_plan
 from tests.simulation.many import fresh_seeds, run_many
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.run import Result, run_plan, run_story, shrink

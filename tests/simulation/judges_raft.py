@@ -147,7 +147,7 @@ class CommittedStays:
                 self.terms[index] = term
                 self._known_in[index] = now.term
                 if now.leads:
-                    self._check_majority(change.node, now, index, term, now.synced)
+                    self._check_majority(change.node, index, term, now.synced)
             elif known != term:
                 raise Violation(
                     self.name,
@@ -170,18 +170,17 @@ class CommittedStays:
 
     def told(self, leader: SimNode, commit_index: int) -> None:
         """A leader says so in the middle of its step: what counts is what is on disk at that moment, its own disk included."""
-        journal, shown = leader.storage.journal, self._shown[leader.name]
+        journal = leader.storage.journal
         first = journal[0][1]
         for index in range(max(self._told + 1, first), commit_index + 1):
-            self._check_majority(leader, shown, index, journal[index - first][2], journal.synced_index)
+            self._check_majority(leader, index, journal[index - first][2], journal.synced_index)
         self._told = max(self._told, commit_index)
 
-    def _check_majority(self, leader: SimNode, own: Shown, index: int, term: int, synced: int) -> None:
-        groups = [leader.replica.raft.members()]
-        if own.groups and own.groups[-1][0] > index:
-            groups.append(
-                own.groups[-1][1]
-            )  # the change was appended in this very step, perhaps after the count
+    def _check_majority(self, leader: SimNode, index: int, term: int, synced: int) -> None:
+        raft = leader.replica.raft
+        groups = [raft.members()]
+        if raft.members_at(index) != groups[0]:  # a change was appended since, perhaps after the count
+            groups.append(raft.members_at(index))
         for members in groups:
             holders = {name for name in members if self._holds(name, index, term)} - {leader.name}
             if leader.name in members and synced >= index:
