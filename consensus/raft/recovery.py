@@ -11,9 +11,8 @@ from consensus.errors import DataDirectoryError
 from consensus.raft.append_check import term_at
 from consensus.raft.membership import GroupLog, group_change
 from consensus.storage.journal import Journal
+from consensus.storage.records import REJOIN
 from consensus.storage.snapshots import Snapshot
-
-REJOIN = "remove this node from the group, move its data directory away, and add it anew"
 
 
 def align(journal: Journal, start: Snapshot | None) -> None:

@@ -24,10 +24,10 @@ from consensus.raft.binding import LedgerNode
 from consensus.raft.divergence import HashWatch
 from consensus.raft.leases import LeaseJudge, OwnLease
 from consensus.raft.membership import MEMBERSHIP
-from consensus.raft.recovery import REJOIN
 from consensus.raft.snapshot_job import SnapshotJob
 from consensus.storage.directory import Storage
 from consensus.storage.journal import SyncMode
+from consensus.storage.records import REJOIN
 from consensus.storage.snapshots import Snapshot
 from consensus.transport.links import Links
 
