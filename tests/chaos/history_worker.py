@@ -1,7 +1,8 @@
 """One `KeyService` and its callers in a process of its own; every call is recorded, every run is told to the witness.
 
 `history_worker.py SETTINGS`, one object of JSON: see `Settings`. Commands, lines of JSON on stdin: ["load", first_key, began_ns],
-["stop"], ["probe", timeout_s], ["read", first, stop], ["hash"]. Says ["leading", term] and ["following"] when that changes.
+["stop"], ["probe", timeout_s], ["call", operation, arguments, timeout_s], ["hash"]. It says ["leading", term] and ["following"] when
+that changes.
 
 The callers do what nodes do: claim a key, run it, mark it, or fail, or withdraw, or die with it; some keys are run without a claim.
 All processes work on the same few keys at a time, so that they meet; a window of keys moves on with the clock that they share, so that
@@ -15,13 +16,13 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consensus import ConsensusError, KeyService, OutcomeUnknown, Refused
+from consensus import ConsensusError, KeyService
 from tests.chaos.history import Recorder
+from tests.chaos.recorded_service import RecordedService
 from tests.chaos.witness import Witness, WitnessSilent
 
 WINDOW_KEYS = 6
@@ -57,9 +58,9 @@ class Caller:
     """One thread of work. `attempts` is what it has heard about keys, so that it can claim their retries."""
 
     def __init__(
-        self, service: KeyService, recorder: Recorder, settings: Settings, number: int, stop: threading.Event
+        self, service: RecordedService, settings: Settings, number: int, stop: threading.Event
     ) -> None:
-        self._service, self._recorder, self._stop = service, recorder, stop
+        self._service, self._stop = service, stop
         self._rng = random.Random(f"{settings.seed} {settings.listen} {number}")
         self._witness = Witness(settings.witness, timeout_s=CALL_S)
         self._attempts: dict[int, int] = {}
@@ -80,84 +81,35 @@ class Caller:
     def _one(self, keys: list[int]) -> None:
         chance = self._rng.random()
         if chance < 0.08:
-            self._reserve(self._rng.randint(1, BLOCK_KEYS_MAX))
+            self._call("reserve", {"count": self._rng.randint(1, BLOCK_KEYS_MAX)})
         elif chance < 0.35:
-            self._read(keys)
+            self._call("is_executed", {"keys": keys})
         elif unclaimed := [key for key in keys if key % UNCLAIMED_EVERY == 0]:
-            self._execute({"keys": unclaimed})
+            self._call("execute", {"keys": unclaimed})
         else:
             self._claim_and_run(keys)
 
-    def _reserve(self, count: int) -> None:
-        self._call(
-            "reserve",
-            {"count": count},
-            lambda: self._service.reserve(count, timeout_s=CALL_S),
-            lambda block: [block.start, block.stop],
-        )
-
-    def _read(self, keys: list[int]) -> None:
-        self._call(
-            "is_executed",
-            {"keys": keys},
-            lambda: self._service.barrier(timeout_s=CALL_S),
-            lambda _: self._service.executed(keys),
-        )
-
     def _claim_and_run(self, keys: list[int]) -> None:
         pairs = [(key, self._attempts.get(key, 0) if self._rng.random() < 0.5 else 0) for key in keys]
-        answers = self._call(
-            "claim",
-            {"pairs": pairs},
-            lambda: self._service.claim(pairs, timeout_s=CALL_S),
-            lambda claims: [[claim.kind.name.lower(), claim.attempt, claim.session] for claim in claims],
-        )
         runs = []
-        for key, (kind, attempt, _) in zip(keys, answers, strict=True):
+        for key, (kind, attempt, _) in zip(keys, self._call("claim", {"pairs": pairs}), strict=True):
             self._attempts[key] = attempt
             if kind in ("go", "recover"):
                 self._witness.tell(f"{key} {attempt}")
                 runs.append((key, attempt))
-        if runs:
-            self._stop.wait(self._rng.expovariate(1 / RUN_S))
-            self._end_runs(runs)
-
-    def _end_runs(self, runs: list[tuple[int, int]]) -> None:
+        if not runs:
+            return
+        self._stop.wait(self._rng.expovariate(1 / RUN_S))
         chance = self._rng.random()
         if chance < 0.4:
-            self._execute({"pairs": runs})
+            self._call("execute", {"pairs": runs})
         elif chance < 0.75:
-            self._call("fail", {"pairs": runs}, lambda: self._service.fail(runs, timeout_s=CALL_S), list)
+            self._call("fail", {"pairs": runs})
         elif chance < 0.9:
-            self._call(
-                "release", {"pairs": runs}, lambda: self._service.release(runs, timeout_s=CALL_S), list
-            )
+            self._call("release", {"pairs": runs})
 
-    def _execute(self, arguments: dict[str, Any]) -> None:
-        [keys] = arguments.values()
-        self._call(
-            "execute",
-            arguments,
-            lambda: self._service.execute(keys, timeout_s=CALL_S),
-            lambda answers: [answer.value for answer in answers],
-        )
-
-    def _call(
-        self, operation: str, arguments: dict[str, Any], ask: Callable[[], Any], read: Callable[[Any], Any]
-    ) -> Any:
-        return self._recorder.call(operation, arguments, lambda: read(self._until_known(ask)))
-
-    def _until_known(self, ask: Callable[[], Any]) -> Any:
-        """Of the calls whose outcome is unknown some are asked again under their id: to the history they are one call."""
-        try:
-            return ask()
-        except OutcomeUnknown as unknown:
-            if unknown.call_id is None or self._rng.random() < 0.3:
-                raise
-            try:
-                return self._service.repeat(unknown.call_id, timeout_s=CALL_S)
-            except Refused as refused:  # the repeat was; what was asked first may still take effect
-                raise OutcomeUnknown(f"not known after a repeat: {refused}") from refused
+    def _call(self, operation: str, arguments: dict[str, Any]) -> Any:
+        return self._service.call(operation, arguments, CALL_S, repeat=self._rng.random() < 0.7)
 
 
 def watch_leadership(service: KeyService) -> None:
@@ -173,9 +125,8 @@ def watch_leadership(service: KeyService) -> None:
 class Worker:
     def __init__(self, service: KeyService, settings: Settings) -> None:
         self._service, self._settings = service, settings
-        self._recorder = Recorder(
-            Path(settings.history), node=settings.listen, session=lambda: service.session
-        )
+        recorder = Recorder(Path(settings.history), node=settings.listen, session=lambda: service.session)
+        self._recorded = RecordedService(service, recorder)
         self._stop = threading.Event()
         self._callers: list[threading.Thread] = []
 
@@ -183,7 +134,7 @@ class Worker:
         match command:
             case ["load", first_key, began_ns]:
                 for number in range(self._settings.callers):
-                    caller = Caller(self._service, self._recorder, self._settings, number, self._stop)
+                    caller = Caller(self._recorded, self._settings, number, self._stop)
                     thread = threading.Thread(target=caller.run, args=(first_key, began_ns), daemon=True)
                     self._callers.append(thread)
                     thread.start()
@@ -200,24 +151,14 @@ class Worker:
                     say("alive", time.monotonic() - began)
                 except ConsensusError as error:
                     say("silent", f"{type(error).__name__}: {error}")
-            case ["reserve", count]:
-                block = self._recorder.call("reserve", {"count": count}, lambda: self._reserve(count))
-                say("reserved", *block)
-            case ["read", first, stop]:
-                keys = list(range(first, stop))
-                self._recorder.call("is_executed", {"keys": keys}, lambda: self._read(keys))
-                say("read")
+            case ["call", operation, arguments, timeout_s]:
+                try:
+                    say("answer", self._recorded.call(operation, arguments, timeout_s))
+                except ConsensusError as error:
+                    say("no answer", type(error).__name__, str(error))
             case ["hash"]:
                 statistics = self._service.statistics()
                 say("hash", statistics.last_applied, statistics.state_hash)
-
-    def _reserve(self, count: int) -> list[int]:
-        block = self._service.reserve(count, timeout_s=20.0)
-        return [block.start, block.stop]
-
-    def _read(self, keys: list[int]) -> list[bool]:
-        self._service.barrier(timeout_s=20.0)
-        return self._service.executed(keys)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from tests.chaos.line_process import LineProcess
 from tests.chaos.proxy import Proxy
 from tests.chaos.witness import WitnessProcess, read_log
 
+CALL_S = 20.0
 SCRIPT = Path(__file__).with_name("history_worker.py")
 
 
@@ -137,7 +138,7 @@ class KeyGroup:
     def begin_work(self, keys: int) -> None:
         """Waits for a ledger, takes `keys` from it for everybody, and lets all callers go."""
         self.probe_all(20.0)
-        self.first_key, self.keys_stop = self.nodes[0].life.ask("reserve", keys, answers=("reserved",))
+        self.first_key, self.keys_stop = self.call(0, "reserve", {"count": keys})
         began_ns = time.monotonic_ns()
         for node in self.nodes:
             node.work = (self.first_key, began_ns)
@@ -158,12 +159,29 @@ class KeyGroup:
         assert all(isinstance(answer[0], float) for answer in answers), f"not all nodes came back: {answers}"
         return [float(answer[0]) for answer in answers]
 
+    def call(self, place: int, operation: str, arguments: dict[str, Any], timeout_s: float = CALL_S) -> Any:
+        """One recorded call by this node's own hand; fails without an answer."""
+        command = ("call", operation, arguments, timeout_s)
+        [answer] = self.nodes[place].life.ask(*command, answers=("answer",), timeout_s=timeout_s + 5.0)
+        return answer
+
+    def call_in_vain(
+        self, place: int, operation: str, arguments: dict[str, Any], timeout_s: float
+    ) -> tuple[str, str]:
+        """The same for a call that must not be answered: the error's name and sentence."""
+        command = ("call", operation, arguments, timeout_s)
+        name, sentence = self.nodes[place].life.ask(
+            *command, answers=("no answer",), timeout_s=timeout_s + 5.0
+        )
+        return name, sentence
+
     def read_all(self) -> None:
         """Every node reads every key that was worked on, behind a barrier; recorded like any other call."""
+        arguments = {"keys": list(range(self.first_key, self.keys_stop))}
         for node in self.nodes:
-            node.life.tell("read", self.first_key, self.keys_stop)
+            node.life.tell("call", "is_executed", arguments, CALL_S)
         for node in self.nodes:
-            node.life.wait("read")
+            node.life.wait("answer")
 
     def hashes_agree(self, timeout_s: float) -> bool:
         """Whether all nodes show the same state at the same index, within the time. Renewals of sessions move the index on while

@@ -23,6 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 END_S = 10.0
+TROUBLE = ("ended", "error", "no answer")
 LINES_MAX = 1_000_000  # unread; a test reads what it asked for
 
 
@@ -66,7 +67,7 @@ class LineProcess:
 
     def wait(self, *words: str, timeout_s: float = 20.0) -> list[Any]:
         """The values of the next line with one of these words; other lines are passed over. Fails the test at the deadline,
-        at the process's end and at an unexpected "error".
+        at the process's end, and at a line of trouble that is not waited for: "error" or "no answer".
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -76,7 +77,7 @@ class LineProcess:
                 pytest.fail(f"no {words} within {timeout_s} s; {self.last_words()}")
             if line[0] in words:
                 return line[1:]
-            if line[0] in ("ended", "error"):
+            if line[0] in TROUBLE:
                 pytest.fail(f"{line} before {words}; {self.last_words()}")
 
     def ask(self, *command: Any, answers: tuple[str, ...], timeout_s: float = 20.0) -> list[Any]:
