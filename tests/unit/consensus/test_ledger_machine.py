@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgpack
@@ -17,6 +19,7 @@ from consensus.ledger.commands import (
     Opcode,
     decode_runs,
     encode_entry,
+    encode_pairs,
     encode_runs,
 )
 from consensus.ledger.machine import LedgerMachine
@@ -230,6 +233,30 @@ def test_a_loaded_snapshot_equals_the_machine_that_wrote_it() -> None:
     assert list(twin.freeze()) == list(machine.freeze())
     assert twin.members.nodes == ("a", "b")
     assert twin.claims.in_doubt() == {first + 600: "no answer"}
+
+
+def test_a_snapshot_written_by_another_thread_is_the_state_of_its_moment_whatever_is_applied_meanwhile() -> (
+    None
+):
+    machine, session = opened()
+    machine.blocks.next_key = 1 << 40
+    rng = random.Random(1)
+
+    def change(seq: int) -> None:
+        keys = sorted(rng.sample(range(1, 1 << 31), 50))
+        apply(machine, seq, [Opcode.EXECUTE, session, "dead", encode_runs(keys)], below=seq)
+        apply(machine, seq + 1, [Opcode.CLAIM, session, encode_pairs((key + 1, 0) for key in keys)])
+        apply(machine, seq + 2, [Opcode.BIND, f"value {seq}", keys[0], 1])
+
+    for seq in range(10, 1000, 3):
+        change(seq)
+    then, lazily = list(machine.freeze()), machine.freeze()
+    with ThreadPoolExecutor(1) as other:
+        written = other.submit(list, lazily)
+        for seq in range(1000, 2500, 3):
+            change(seq)
+        assert written.result(60) == then
+    assert loaded(machine).hash == machine.hash
 
 
 def test_a_snapshot_without_a_section_or_of_another_format_is_refused() -> None:
