@@ -349,6 +349,6 @@ class Handlers(Doors):
             return False
         self.unanimous = self.pre_vote.unanimous(group)
         if self.must_catch_up and not self.unanimous:
-            return False
+            return False  # its own vote is one of those that count only if all do
         self.pre_vote.end()
         return True
