@@ -78,9 +78,9 @@ class PackedMap(Generic[Key]):
 def _pieces(shards: dict[int, bytes]) -> Iterator[bytes]:
     piece: list[tuple[int, bytes]] = []
     size = 0
-    for number in sorted(shards):
-        piece.append((number, shards[number]))
-        size += len(shards[number])
+    for number, data in shards.items():  # in the order of the commands that made them: alike on all nodes
+        piece.append((number, data))
+        size += len(data)
         if size >= PIECE_BYTES or len(piece) >= PIECE_SHARDS:
             yield bytes(msgpack.packb(piece))
             piece, size = [], 0

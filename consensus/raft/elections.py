@@ -69,6 +69,10 @@ class PreVote:
     def unanimous(self, group: Collection[str]) -> bool:
         return self.yes | self.if_all >= set(group)
 
+    def missing(self, group: Collection[str]) -> list[str]:
+        """Who has not said yes to the last round."""
+        return sorted(set(group) - self.yes - self.if_all)
+
     def end(self) -> None:
         """The round is used up, or a leader was heard: late answers count for nothing."""
         self.round += 1

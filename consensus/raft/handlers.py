@@ -27,6 +27,7 @@ from consensus.transport.links import Connected, Disconnected, Links, Received
 
 LOG = logging.getLogger("quorate.consensus")
 DISK_FULL_RETRY_S = 0.5
+MISSING_TOLD_EVERY_S = 10.0
 
 
 class Handlers(Doors):
@@ -60,6 +61,7 @@ class Handlers(Doors):
         self.campaign_now = False
         self.leader_heard_at = float("-inf")
         self._sync_at = self._disk_retry_at = 0.0
+        self._tell_at = clock() + MISSING_TOLD_EVERY_S / 5  # a start takes a moment
         self._acks: list[tuple[str, dict[str, Any]]] = []
         self._voters: set[str] = set()
         self.before_wait: Callable[[], None] = lambda: None  # callers hear what this tick has answered
@@ -294,6 +296,16 @@ class Handlers(Doors):
 
     # -- elections
 
+    def _tell_who_is_missing(self, now: float) -> None:
+        missing = self.pre_vote.missing(self.members())
+        if self.must_catch_up and missing and now >= self._tell_at:
+            LOG.info(
+                "waits_for_members node=%s missing=%s: with a new directory it elects a leader only together with all",
+                self.name,
+                ",".join(missing),
+            )
+            self._tell_at = now + MISSING_TOLD_EVERY_S
+
     def _end(self) -> LogEnd:
         _, index, term = self.journal[-1]
         return LogEnd(term, index)
@@ -331,6 +343,7 @@ class Handlers(Doors):
             self.campaign_now = self.unanimous = False
             return True
         if now >= self.pre_vote.ends_at:
+            self._tell_who_is_missing(now)
             lasts_s = self.rng.uniform(self.config.election_min_s, self.config.election_max_s) / 2
             round_ = self.pre_vote.ask(now=now, lasts_s=lasts_s, only_if_all=self.must_catch_up)
             end = self._end()

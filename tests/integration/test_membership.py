@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -170,3 +171,29 @@ def test_a_joining_node_without_a_group_has_no_majority_of_its_own(tmp_path: Pat
             alone.wait_ready(2.0)
     finally:
         alone.stop()
+
+
+def test_a_lost_disk_may_be_replaced_by_an_empty_one_and_does_no_harm_before_it_has_caught_up(
+    group: Group,
+) -> None:
+    a, b, c = group.addresses[:3]
+    leader = group.leader()
+    lost, lagging = (address for address in (a, b, c) if address != leader)
+    group.stop(lagging)
+    keys = group.services[leader].reserve(500)
+    group.services[leader].execute(keys)  # on two disks
+    group.stop(lost)
+    shutil.rmtree(group.directory / lost.replace(":", "_"))
+    group.stop(leader)
+
+    for address in (lost, lagging):  # a majority, and none of the two has what was answered
+        group.start(address)
+    with pytest.raises(NoQuorum):
+        group.services[lost].wait_ready(3.0)
+
+    group.start(leader)
+    for service in group.services.values():
+        service.wait_ready(WITHIN_S)
+    eventually(lambda: all(group.services[lost].executed(keys)))
+    group.stop(leader)
+    assert group.services[lost].is_executed(keys[0], linearizable=True, timeout_s=WITHIN_S)  # it counts again
