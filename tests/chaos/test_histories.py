@@ -84,11 +84,11 @@ def summary(calls: list[RecordedCall]) -> str:
 
 
 def test_three_nodes_in_a_storm_answer_like_one_ledger(tmp_path: Path) -> None:
-    storm(tmp_path, nodes=3, duration_s=10.0, pause_s_max=4.0)
+    storm(tmp_path, nodes=3, duration_s=8.0, pause_s_max=4.0)
 
 
 def test_five_nodes_in_a_storm_answer_like_one_ledger(tmp_path: Path) -> None:
-    storm(tmp_path, nodes=5, duration_s=10.0, pause_s_max=4.0)
+    storm(tmp_path, nodes=5, duration_s=8.0, pause_s_max=4.0)
 
 
 @pytest.mark.slow
