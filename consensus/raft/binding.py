@@ -1,8 +1,9 @@
 """The only importer of pysyncobj: its node, repaired from outside through the methods that a subclass can override.
 
 The library keeps what it does well: states, terms, the campaign, the counting of votes and of matched entries. All that it gets wrong
-is decided by the pure files beside this one, carried out in handlers.py (hearing, answering) and replication.py (a leader's
-sending), and tied to the library's private names here. docs/consensus.md lists each repair by its letter. One thread calls everything.
+is decided by the pure files beside this one, carried out in campaigns.py, handlers.py (hearing, answering) and leading.py (proposals,
+applying, sending), and tied to the library's private names here. docs/consensus.md lists each repair by its letter. One thread calls
+everything.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,8 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from consensus.config import LedgerConfig
-from consensus.raft import membership
 from consensus.raft.doors import StateMachine
-from consensus.raft.handlers import Handlers
+from consensus.raft.leading import Leading
 from consensus.raft.recovery import align, group_log
 from consensus.raft.replication import Replication
 from consensus.storage.directory import Storage
@@ -40,10 +39,6 @@ PINNED = {  # private names are overridden below: files that differ from these a
     "config.py": "fbbc7ff9f18e4d15a7fd563376e42f5bd192956879d4b810b056d5248b955698",
 }
 FOLLOWER = 0  # the library's number
-NO_OP = b"\x01"
-APPLY_ENTRIES_MAX = 512  # a tick: a long backlog must not delay heartbeats (D5)
-PROPOSALS_BYTES_MAX = 64 << 20  # of all proposers together; beyond it they repeat (E8)
-HAND_OVER_S = 0.2  # for the follower to be elected; a leader that still leads then goes on
 LATE_S = 0.1  # after such a pause what has arrived is heard before anything is judged by the clock
 
 
@@ -88,7 +83,7 @@ def check_library() -> None:
             )
 
 
-class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
+class LedgerNode(Leading, SyncObj):  # type: ignore[misc]
     """One node of the group. `machine` gets each committed command once, in order. `start`: the snapshot that its state is from."""
 
     _SyncObj__otherNodes: set[Any]
@@ -110,7 +105,7 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
         check_library()
         journal = storage.journal
         align(journal, start)
-        Handlers.__init__(
+        Leading.__init__(
             self,
             node,
             journal=journal,
@@ -125,9 +120,6 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
             must_catch_up=storage.must_catch_up,
             caught_up=storage.caught_up,
         )
-        self._proposals: deque[bytes] = deque()
-        self._proposals_bytes = 0
-        self._hands_over_until = float("-inf")
         self._ticked_at = clock()
         self._group = self.groups.current
         _replace_globals(journal, clock, self._receive)
@@ -198,30 +190,6 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
     def log(self) -> Journal:
         """The entries in memory."""
         return self.journal
-
-    def propose(self, command: bytes) -> None:
-        """Appended by the leader, or forwarded to it, at the next tick; dropped when there is none: repeat it."""
-        if self._proposals_bytes + len(command) <= PROPOSALS_BYTES_MAX:
-            self._proposals.append(command)
-            self._proposals_bytes += len(command)
-
-    def hand_over(self) -> None:
-        """Asks the most advanced follower to campaign now, if it has every entry; nothing is appended meanwhile. Best effort: call it
-        until this node does not lead."""
-        if self.clock() >= self._hands_over_until:
-            self._hands_over_until = self.clock() + HAND_OVER_S
-            self.transferLeadership()
-
-    def compact(self, index: int) -> None:
-        """A snapshot at `index` is on disk: forget what it covers, but for a tail for followers that lag a little."""
-        first = self.journal[0][1]
-        keep_from = min(index, self.last_applied) - self.config.kept_entries
-        if keep_from > first:
-            self.journal.deleteEntriesTo(keep_from - first)
-        self.groups.compact(index)
-        older = self.snapshots.older_index()
-        if older is not None:
-            self.journal.drop_segments_below(min(older, self.journal[0][1]))
 
     def step(self, wait_s: float) -> None:
         """One tick. Raises what ends this node: damage, divergence, an I/O error."""
@@ -309,14 +277,23 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
             soon = self.clock() + self.rng.uniform(0.0, self.config.election_min_s / 2)
             self._SyncObj__raftElectionDeadline = min(soon, self._SyncObj__raftElectionDeadline)
 
-    def _is_busy(self) -> bool:
-        return self._may_take_proposals() or self.commit_index > self.last_applied
-
-    def _may_take_proposals(self) -> bool:
-        return bool(self._proposals) and not (self.is_leader() and self.clock() < self._hands_over_until)
-
     def _node(self, peer: str) -> Any:
         return Node(peer)
+
+    def _set_applied(self, index: int) -> None:
+        self._SyncObj__raftLastApplied = index
+
+    def _has_applied_own_term(self) -> bool:
+        return bool(self.last_applied >= self._SyncObj__noopIDx)
+
+    def _strangers(self) -> set[Any]:
+        return self._SyncObj__readonlyNodes  # type: ignore[no-any-return]
+
+    def _replicate(self) -> None:
+        self._SyncObj__sendAppendEntries()
+
+    def _ask_to_campaign(self) -> None:
+        self.transferLeadership()
 
     # -- the library's methods, replaced
 
@@ -343,67 +320,17 @@ class LedgerNode(Handlers, SyncObj):  # type: ignore[misc]
         SyncObj._SyncObj__onBecomeLeader(self)
 
     def _SyncObj__applyLogEntries(self) -> bool:
-        first = self.journal[0][1]
-        until = min(self.commit_index, self.last_applied + APPLY_ENTRIES_MAX)
-        advanced = self.last_applied < until
-        for index in range(self.last_applied + 1, until + 1):
-            command, _, term = self.journal[index - first]
-            try:
-                self.machine.apply(command, index, term)
-            except Exception as error:  # whatever it is: this replica must not go on with half an effect (D2)
-                self.broken = error
-                raise
-            self._SyncObj__raftLastApplied = index
-        return advanced and not self._proposals and not self.machine.proposes_soon()
+        return self.apply_committed()
 
     def _checkCommandsToApply(self) -> None:
-        """All proposals that wait: appended and sent together, forwarded, or dropped when nobody leads."""
-        if not self._may_take_proposals():
-            return
-        proposals, self._proposals, self._proposals_bytes = self._proposals, deque(), 0
-        if not self.is_leader():
-            if (leader := self.leader()) is not None and self.disk_full is None:
-                for command in proposals:
-                    self.links.send(leader, {"type": "apply_command", "command": command})
-            return
-        for command in proposals:
-            change = membership.group_change(command)
-            if change is None:
-                if command[:1] == membership.MEMBERSHIP:
-                    continue  # none that this version understands
-            elif not self._may_change(change):
-                continue
-            self._add((command, self.journal[-1][1] + 1, self.term))
-            if change is not None:
-                self._regroup(self.groups.current)
-        self._SyncObj__sendAppendEntries()
-
-    def _may_change(self, change: membership.GroupChange) -> bool:
-        why = membership.refusal(
-            change,
-            group=self._group,
-            change_in_log=self.groups.changed_at > self.last_applied,
-            own_term_applied=self.last_applied >= self._SyncObj__noopIDx,
-            known=self.machine.knows(change.proposer, change.seq),
-            leader=self.name,
-            missing_entries={
-                node.id: self.replication.missing_entries(node) for node in self._SyncObj__readonlyNodes
-            },
-        )
-        if why is not None:
-            LOG.info("group_change_waits node=%s: %s", self.name, why)
-            if self.name not in change.after and self.name in change.before:
-                self.hand_over()
-        return why is None
+        self.take_proposals()
 
     def _SyncObj__sendAppendEntries(self) -> None:
         now = self.clock()
         beat = now >= self._SyncObj__newAppendEntriesTime
         if beat:
             self._SyncObj__newAppendEntriesTime = now + self.config.heartbeat_s
-        self.replication.begin_round()
-        for node in sorted(self._SyncObj__connectedNodes, key=lambda node: str(node.id)):
-            self.replication.send_to(node, term=self.term, commit_index=self.commit_index, beat=beat, now=now)
+        self.send_appends(self._SyncObj__connectedNodes, beat=beat, now=now)
 
     def _SyncObj__tryLogCompaction(self) -> None:
         """`Replica` decides when."""

@@ -37,6 +37,10 @@ class Doors:
     def commit_index(self) -> int:
         raise NotImplementedError
 
+    @property
+    def last_applied(self) -> int:
+        raise NotImplementedError
+
     def is_leader(self) -> bool:
         raise NotImplementedError
 
@@ -45,9 +49,6 @@ class Doors:
 
     def members(self) -> tuple[str, ...]:
         """The group in force."""
-        raise NotImplementedError
-
-    def propose(self, command: bytes) -> None:
         raise NotImplementedError
 
     @property
@@ -90,10 +91,25 @@ class Doors:
     def _link_went(self, peer: str) -> None:
         raise NotImplementedError
 
-    def _is_busy(self) -> bool:
-        """There is work that needs no message."""
-        raise NotImplementedError
-
     def _node(self, peer: str) -> Any:
         """The library's name for a peer."""
+        raise NotImplementedError
+
+    def _set_applied(self, index: int) -> None:
+        raise NotImplementedError
+
+    def _has_applied_own_term(self) -> bool:
+        """A leader has applied the entry with which its term began."""
+        raise NotImplementedError
+
+    def _strangers(self) -> set[Any]:
+        """The library's nodes that are connected and no members."""
+        raise NotImplementedError
+
+    def _replicate(self) -> None:
+        """A leader sends what its followers lack."""
+        raise NotImplementedError
+
+    def _ask_to_campaign(self) -> None:
+        """A leader tells the most advanced follower to campaign, if it has every entry."""
         raise NotImplementedError

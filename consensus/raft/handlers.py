@@ -16,8 +16,8 @@ from typing import Any
 from consensus.config import LedgerConfig
 from consensus.raft import messages
 from consensus.raft.append_check import Accept, Divergence, Mismatch, check_append, term_at
-from consensus.raft.doors import Doors, StateMachine
-from consensus.raft.elections import LogEnd, PreVote, would_vote
+from consensus.raft.campaigns import Campaigns
+from consensus.raft.doors import StateMachine
 from consensus.raft.membership import GroupLog, group_change
 from consensus.raft.replication import Replication
 from consensus.storage.disk import DiskFull
@@ -27,10 +27,9 @@ from consensus.transport.links import Connected, Disconnected, Links, Received
 
 LOG = logging.getLogger("quorate.consensus")
 DISK_FULL_RETRY_S = 0.5
-MISSING_TOLD_EVERY_S = 10.0
 
 
-class Handlers(Doors):
+class Handlers(Campaigns):
     """State that belongs to hearing and answering. All of one thread."""
 
     def __init__(
@@ -49,19 +48,22 @@ class Handlers(Doors):
         must_catch_up: bool,
         caught_up: Callable[[], None],
     ) -> None:
-        self.name, self.clock, self.rng, self.config = node, clock, rng, config
-        self.journal, self.snapshots, self.links, self.machine = journal, snapshots, links, machine
-        self.groups, self.must_catch_up, self.lazy_sync = groups, must_catch_up, lazy_sync
+        Campaigns.__init__(
+            self,
+            node,
+            journal=journal,
+            links=links,
+            config=config,
+            clock=clock,
+            rng=rng,
+            must_catch_up=must_catch_up,
+        )
+        self.snapshots, self.machine, self.groups = snapshots, machine, groups
+        self.lazy_sync = lazy_sync
         self._tell_caught_up, self._has_caught_up = caught_up, False
-        self.disk_full: str | None = None
         self.broken: BaseException | None = None
         self.urgent = False  # something unsynced must not wait for the interval's flush
-        self.pre_vote = PreVote(node)
-        self.unanimous = False  # every member said yes to the campaign that runs
-        self.campaign_now = False
-        self.leader_heard_at = float("-inf")
         self._sync_at = self._disk_retry_at = 0.0
-        self._tell_at = clock() + MISSING_TOLD_EVERY_S / 5  # a start takes a moment
         self._acks: list[tuple[str, dict[str, Any]]] = []
         self._voters: set[str] = set()
         self.before_wait: Callable[[], None] = lambda: None  # callers hear what this tick has answered
@@ -294,74 +296,11 @@ class Handlers(Doors):
                 return
             self._responded(peer)
 
-    # -- elections
+    # -- what leading.py adds
 
-    def _tell_who_is_missing(self, now: float) -> None:
-        missing = self.pre_vote.missing(self.members())
-        if self.must_catch_up and missing and now >= self._tell_at:
-            LOG.info(
-                "waits_for_members node=%s missing=%s: with a new directory it elects a leader only together with all",
-                self.name,
-                ",".join(missing),
-            )
-            self._tell_at = now + MISSING_TOLD_EVERY_S
+    def propose(self, command: bytes) -> None:
+        raise NotImplementedError
 
-    def _end(self) -> LogEnd:
-        _, index, term = self.journal[-1]
-        return LogEnd(term, index)
-
-    def _asked_before_vote(self, peer: str, message: dict[str, Any]) -> None:
-        granted = self.disk_full is None and would_vote(
-            candidate_term=message["term"],
-            candidate_end=LogEnd(message["last_log_term"], message["last_log_index"]),
-            own_term=self.term,
-            own_end=self._end(),
-            leader_heard_ago_s=0.0 if self.is_leader() else self.clock() - self.leader_heard_at,
-            election_timeout_min_s=self.config.election_min_s,
-        )
-        answer = {
-            "type": "pre_vote_answer",
-            "term": self.term,
-            "round": message["round"],
-            "granted": granted,
-            "only_if_all": self.must_catch_up,
-        }
-        self.links.send(peer, answer)
-
-    def _asked_for_vote(self, peer: str, message: dict[str, Any]) -> None:
-        if message["term"] < self.term:
-            self.links.send(peer, {"type": "newer_term", "term": self.term})
-        elif self.disk_full is None and (not self.must_catch_up or message["unanimous"]):
-            self._vote(peer, message)
-
-    def may_campaign(self) -> bool:
-        """The election timeout has passed. True when this node may raise its term now; else it asks the others first."""
-        now, group = self.clock(), self.members()
-        if self.disk_full is not None or self.name not in group:
-            return False
-        if self.campaign_now:
-            self.campaign_now = self.unanimous = False
-            return True
-        if now >= self.pre_vote.ends_at:
-            self._tell_who_is_missing(now)
-            lasts_s = self.rng.uniform(self.config.election_min_s, self.config.election_max_s) / 2
-            round_ = self.pre_vote.ask(now=now, lasts_s=lasts_s, only_if_all=self.must_catch_up)
-            end = self._end()
-            self._follow(None)
-            for peer in group:
-                if peer != self.name:
-                    question = {
-                        "type": "pre_vote",
-                        "term": self.term + 1,
-                        "round": round_,
-                        "last_log_index": end.index,
-                        "last_log_term": end.term,
-                    }
-                    self.links.send(peer, question)
-        if not self.pre_vote.won(group, now):
-            return False
-        self.unanimous = self.pre_vote.unanimous(group)
-        if self.must_catch_up and not self.unanimous:
-            return False  # its own vote is one of those that count only if all do
-        self.pre_vote.end()
-        return True
+    def _is_busy(self) -> bool:
+        """There is work that needs no message."""
+        raise NotImplementedError

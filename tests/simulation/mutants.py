@@ -17,7 +17,7 @@ from consensus import group_commit
 from consensus.errors import Refused
 from consensus.ledger.commands import Opcode
 from consensus.ledger.machine import LedgerMachine
-from consensus.raft import binding, handlers
+from consensus.raft import binding, handlers, membership
 from consensus.raft.append_check import Accept, Mismatch, check_append
 from consensus.raft.binding import LedgerNode
 from consensus.raft.handlers import Handlers
@@ -256,12 +256,12 @@ def _old_snapshots_are_installed() -> None:
 
 
 def _changes_overlap() -> None:
-    refusal = binding.membership.refusal
+    refusal = membership.refusal
 
     def hasty(change: Any, **known: Any) -> Any:
         return refusal(change, **{**known, "change_in_log": False, "own_term_applied": True})
 
-    binding.membership.refusal = hasty  # type: ignore[assignment]
+    membership.refusal = hasty  # type: ignore[assignment]
 
 
 def _group_counts_when_applied() -> None:
