@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from consensus.config import LedgerConfig
 from consensus.raft import snapshot_transfer
 from consensus.raft.replica import Replica
+from consensus.storage.journal import SyncMode
 from tests.simulation.clock import NodeClock, Timeline
 from tests.simulation.faults import RUN_S, Plan
 from tests.simulation.injector import Injector
@@ -42,6 +43,7 @@ class Cluster:
         self._traces = trace
         self.digest = 0
         self.steps = 0
+        self.sync = SyncMode.INTERVAL if plan.interval else SyncMode.ALWAYS
         self.config = LedgerConfig(
             election_max_s=ELECTION_MAX_S,
             lease_s=3.0,
@@ -103,6 +105,16 @@ class Cluster:
         ]
         return max(known, key=lambda raft: raft.commit_index).members() if known else self.founders
 
+    def may_lack(self, node: SimNode) -> bool:
+        """`node` may forget what it has acknowledged: with all others that may have, it is a minority of every group."""
+        known = {other.replica.raft.members() for other in self.nodes.values() if other.has_replica()}
+        concerned = [group for group in known if node.name in group]
+        for group in concerned:
+            lacking = [name for name in group if self.nodes[name].lacks or self.nodes[name].rotted]
+            if len({*lacking, node.name}) > (len(group) - 1) // 2:
+                return False
+        return bool(concerned)
+
     def add_spare(self) -> SimNode | None:
         if not self.spares:
             return None
@@ -116,6 +128,7 @@ class Cluster:
             storage=node.storage,
             links=node.links,
             config=self.config,
+            sync=self.sync,
             **parts,
         )
 

@@ -207,6 +207,11 @@ class SimDisk:
         self._now, self._certain = entries, dict(entries)
         self._changes.clear()
 
+    def forgive(self) -> None:
+        """The failed pages were written in the end: a later sync counts again."""
+        for inode in self._now.values():
+            inode.failed = False
+
     def turn_a_bit(self, name: str, offset: int, bit: int) -> None:
         """At rest: both what is read now and what a power cut would leave."""
         self._found(name).data[offset] ^= 1 << bit

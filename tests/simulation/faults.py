@@ -15,6 +15,7 @@ from random import Random
 RUN_S = 60.0
 MEAN_GAP_S = 1.2
 QUIET_START_S = 1.5  # a first leader, so that faults have something to hit
+INTERVAL_SHARE = 0.2
 LEADER = -1  # in the place of a node: whoever leads when the fault begins
 
 
@@ -42,6 +43,7 @@ class Kind(enum.Enum):
     DISK_FULL = "disk full"
     IO_ERROR = "io error"
     BIT_ROT = "bit rot"
+    WIPE = "wipe"  # the disk is replaced by an empty one
     SNAPSHOT = "snapshot"
     ADD_NODE = "add node"
     REMOVE_NODE = "remove node"
@@ -55,6 +57,7 @@ WEIGHTS = {
     Kind.SNAPSHOT: 3,
     Kind.BIT_ROT: 0.5,
     Kind.IO_ERROR: 0.7,
+    Kind.WIPE: 0.7,
     Kind.KILL_ALL: 0.5,
 }  # the others: 1
 
@@ -66,6 +69,7 @@ LASTS_S = {  # lower and upper bound, drawn evenly on a logarithmic scale
     Kind.CRASH_INSIDE: (0.05, 4.0),
     Kind.IO_ERROR: (0.1, 3.0),
     Kind.BIT_ROT: (0.1, 3.0),
+    Kind.WIPE: (0.1, 3.0),
     Kind.DISK_FULL: (0.2, 5.0),
     Kind.LOSS: (0.2, 6.0),
 }
@@ -104,6 +108,7 @@ class Plan:
     snapshot_entries: int
     segment_bytes: int
     chunk_bytes: int  # of a snapshot on its way: small ones, so that a small snapshot takes several
+    interval: bool  # all nodes run with `--sync interval`
     kinds: tuple[Kind, ...]
     faults: tuple[Fault, ...]
 
@@ -128,6 +133,7 @@ def draw_plan(seed: int, *, run_s: float = RUN_S) -> Plan:
         snapshot_entries=rng.choice((30, 100, 300)),
         chunk_bytes=rng.choice((500, 4000, 128 * 1024)),
         segment_bytes=rng.choice((16, 64, 256)) * 1024,
+        interval=rng.random() < INTERVAL_SHARE,
         kinds=kinds,
         faults=tuple(faults),
     )

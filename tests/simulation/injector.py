@@ -159,6 +159,11 @@ class Injector:
                 return lambda: setattr(node.disk, "failures_due", 0)
             case Kind.BIT_ROT:
                 return self._rot(fault, node)
+            case Kind.WIPE:
+                if not cluster.may_lack(node):
+                    return None
+                node.wipe()
+                return node.start
             case Kind.SNAPSHOT:
                 if node.reachable():
                     node.replica.raft.forceLogCompaction()
@@ -211,8 +216,7 @@ class Injector:
     def _rot(self, fault: Fault, node: SimNode) -> Callable[[], None] | None:
         """One bit of one file turns while the process is down; at most once a machine, and in a minority of them."""
         cluster = self._cluster
-        rotted = sum(known.rotted for known in cluster.nodes.values())
-        if not node.up or node.rotted or rotted >= (len(cluster.founders) - 1) // 2:
+        if not node.up or node.rotted or not cluster.may_lack(node):
             return None
         node.rotted = True
         node.crash(power=False)
@@ -237,11 +241,11 @@ class Injector:
             cluster.workload.change_group(lambda group: tuple(sorted({*group, node.name})))
 
     def _remove(self, node: SimNode) -> None:
-        """In a run where disks rot only a damaged node, so that a majority of sound ones always remains."""
+        """In a run where disks are lost only a damaged node, so that a majority of sound ones always remains."""
         cluster = self._cluster
         group = cluster.group()
         name = node.name
-        if Kind.BIT_ROT in cluster.plan.kinds:
+        if cluster.plan.interval or {Kind.BIT_ROT, Kind.WIPE} & set(cluster.plan.kinds):
             damaged = [known for known in group if cluster.nodes[known].state is State.DAMAGED]
             name = damaged[0] if damaged else ""
         if name in group and len(group) > 2:

@@ -71,12 +71,10 @@ class Judges:
         self.shown: dict[str, Shown] = {}
         self.leaders, self.history = OneLeaderATerm(), OneHistory()
         self.old_leaders = OldLeadersLetGo()
-        self.committed = CommittedStays(self.shown)
-        self.counters, self.words, self.group = (
-            Counters(),
-            WordsAfterDisk(),
-            OneChangeOfTheGroup(self.committed),
-        )
+        at_once = not cluster.plan.interval
+        self.committed = CommittedStays(self.shown, synced_at_once=at_once)
+        self.counters, self.words = Counters(), WordsAfterDisk(synced_at_once=at_once)
+        self.group = OneChangeOfTheGroup(self.committed)
         self.states = EqualStates()
         sessions = SessionsTwin()
         self.noted, self.executed = NotedOnce(), ExecutedStays()
@@ -90,12 +88,20 @@ class Judges:
     # -- nodes
 
     def started(self, node: SimNode) -> None:
+        if self._cluster.plan.interval and node.lacks:
+            self.words.forget_entries(node.name)
         self.words.started(node)
         shown = self.shown.setdefault(node.name, Shown())
         shown.terms.clear()  # everything that the disk gave back is judged anew
         shown.groups.clear()
         shown.end = 0
         self._look(node, shown, starting=True)
+
+    def wiped(self, node: SimNode) -> None:
+        """What its disk had is gone, and with it what it had promised."""
+        self.words.forget(node.name)
+        self.leaders.forget(node.name)
+        self.shown.pop(node.name, None)
 
     def crashed(self, node: SimNode) -> None:
         for record in self.calls.crashed(node.name):
@@ -125,17 +131,16 @@ class Judges:
         if change.cut_from is not None and not starting:
             self.words.cut(node.name, change.cut_from, shown.terms.get(change.cut_from - 1, 0))
         self.history.stepped(change)
-        self.leaders.stepped(change)
-        self.committed.stepped(change)
-        self.counters.stepped(change)
-        if node.up:
+        if node.up:  # one that ended in the middle of a step had no time to make its words agree
+            self.leaders.stepped(change)
+            self.committed.stepped(change)
+            self.counters.stepped(change)
             self.group.stepped(change)
 
     def sent(self, sender: str, receiver: str, message: dict[str, Any]) -> None:
         node = self._cluster.nodes[sender]
         kind = message["type"]
-        shown = self.shown.get(sender)
-        if shown is None:
+        if sender not in self.shown:
             return
         if kind == "response_vote":
             self.leaders.voted(sender, receiver, message["term"])

@@ -70,6 +70,11 @@ class OneLeaderATerm:
             if self._leaders.setdefault(term, name) != name:
                 raise Violation(self.name, f"{name} and {self._leaders[term]} both lead term {term}")
 
+    def forget(self, name: str) -> None:
+        """Its disk is gone, and with it its votes; that no harm comes of it, two leaders would show."""
+        for vote in [vote for vote in self._votes if vote[1] == name]:
+            del self._votes[vote]
+
     def voted(self, voter: str, candidate: str, term: int) -> None:
         if self._votes.setdefault((term, voter), candidate) != candidate:
             first = self._votes[(term, voter)]
@@ -132,8 +137,8 @@ class CommittedStays:
 
     name = "I3"
 
-    def __init__(self, shown: dict[str, Shown]) -> None:
-        self._shown = shown
+    def __init__(self, shown: dict[str, Shown], *, synced_at_once: bool) -> None:
+        self._shown, self._synced_at_once = shown, synced_at_once
         self.terms: dict[int, int] = {}  # index -> term of what is committed there
         self._known_in: dict[int, int] = {}  # index -> term of the node that first said so
         self.end = 1
@@ -177,6 +182,8 @@ class CommittedStays:
         self._told = max(self._told, commit_index)
 
     def _check_majority(self, leader: SimNode, index: int, term: int, synced: int) -> None:
+        if not self._synced_at_once:
+            return
         raft = leader.replica.raft
         groups = [raft.members()]
         if raft.members_at(index) != groups[0]:  # a change was appended since, perhaps after the count
@@ -226,7 +233,8 @@ class WordsAfterDisk:
 
     name = "I5"
 
-    def __init__(self) -> None:
+    def __init__(self, *, synced_at_once: bool) -> None:
+        self._synced_at_once = synced_at_once
         self._promised: dict[
             str, tuple[int, int]
         ] = {}  # node -> (index, term) of the furthest acknowledged entry
@@ -237,7 +245,7 @@ class WordsAfterDisk:
         kind = message["type"]
         if kind == "next_node_idx" and message["success"]:
             index = message["next_node_idx"] - 1
-            if index > journal.synced_index:
+            if self._synced_at_once and index > journal.synced_index:
                 raise Violation(
                     self.name,
                     f"{node.name} acknowledges entry {index}, its disk ends at {journal.synced_index}",
@@ -253,6 +261,14 @@ class WordsAfterDisk:
             )
         if kind in ("response_vote", "request_vote", "next_node_idx", "append_entries"):
             self._spoke_in[node.name] = max(self._spoke_in.get(node.name, 0), message["term"])
+
+    def forget(self, name: str) -> None:
+        self.forget_entries(name)
+        self._spoke_in.pop(name, None)
+
+    def forget_entries(self, name: str) -> None:
+        """With `--sync interval` a power cut takes them; terms and votes are synced all the same."""
+        self._promised.pop(name, None)
 
     def cut(self, name: str, first_gone: int, term_before: int) -> None:
         index, _ = self._promised.get(name, (0, 0))

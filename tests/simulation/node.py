@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from consensus.errors import DataDirectoryError
 from consensus.raft.replica import Replica
 from consensus.storage.directory import open_storage
-from consensus.storage.journal import SyncMode
 from tests.simulation.background import SimBackground
 from tests.simulation.clock import NodeClock
 from tests.simulation.disk import SimDisk, SimulatedCrash
@@ -55,6 +54,9 @@ class SimNode:
         self.boots = 1  # rises with each power cut
         self.paused = False
         self.rotted = False  # a bit was turned: it may refuse to start
+        self.lacks = (
+            True  # it may have forgotten what it once acknowledged: new, wiped, or unsynced at a power cut
+        )
         self.failed_io = False  # a fault of its disk may stop it
         self.stop_reason: BaseException | None = None
         self.awake_since_s = 0.0
@@ -95,7 +97,7 @@ class SimNode:
             cluster=CLUSTER,
             node=self.name,
             founders=self.founders,
-            sync=SyncMode.ALWAYS,
+            sync=self.cluster.sync,
             boot_id=f"boot-{self.boots}",
             segment_bytes_max=self.cluster.plan.segment_bytes,
         )
@@ -128,12 +130,24 @@ class SimNode:
         """The process is gone, and with `power` also what was not synced."""
         if not self.up:
             return
+        if power and self.cluster.plan.interval:  # what it forgets must stay with a minority
+            power = self.cluster.may_lack(self)
+            self.lacks = self.lacks or power
+            if not power:
+                self.disk.forgive()
         self.cluster.note(f"{self.name} {'loses power' if power else 'is killed'}")
         self.state = State.DOWN
         self.boots += power
         self.cluster.network.detach(self.name, at_once=not power)
         self.disk.crash(power=power)
         self.cluster.judges.crashed(self)
+
+    def wipe(self) -> None:
+        """Somebody puts an empty disk into the machine."""
+        self.crash(power=False)
+        self.disk = SimDisk(Random(self.rng.random()), self.clock.wait)
+        self.lacks = True
+        self.cluster.judges.wiped(self)
 
     def retire(self) -> None:
         self.crash(power=False)
@@ -218,6 +232,8 @@ class SimNode:
         self.inside(self._step)
         self.cluster.stepped(self)
         if self.up:
+            if self.lacks:
+                self.lacks = self.replica.raft.must_catch_up
             pause_s = 0.0 if heard or links.inbox else TIMER_S
             self.wake_at(self._busy_until_s + pause_s)
 
