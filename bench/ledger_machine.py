@@ -1,8 +1,9 @@
 """What does the ledger alone cost: no Raft, no disk, one process?
 
-All times are CPU times of the thread, so that a busy machine does not change them. Marks and claims a second through `apply`; then the largest ledger that the figures name (1e9 dense keys and 1e6 strewn over 1e12, a
+Marks and claims a second through `apply`; then the largest ledger that the figures name (1e9 dense keys and 1e6 strewn over 1e12, a
 million ended claims, a million bindings): bytes of its snapshot, the longest single step while it is frozen and written with commands
-in between, and, in a fresh process, how long it takes to load and how much memory it then holds.
+in between, and, in a fresh process, how long it takes to load and how much memory it then holds. All times are CPU times of the
+thread, so that a busy machine does not change them.
 
 `python -m bench.ledger_machine [DIRECTORY]`; the snapshot is written there, or into a temporary directory.
 """
