@@ -7,6 +7,7 @@ killed is a fault of the program, whatever the history says.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -76,6 +77,10 @@ class KeyNode:
 
     def kill(self) -> None:
         self.life.kill()
+
+    def lose_disk(self) -> None:
+        """Of a killed node: it comes back with nothing."""
+        shutil.rmtree(self._directory)
 
     def pause(self) -> None:
         self.life.pause()

@@ -1,4 +1,6 @@
-"""The moments that random storms rarely hit, made on purpose: a holder that sleeps too long, a leader that does not know it is none."""
+"""The moments that random storms rarely hit, made on purpose: a holder that sleeps too long, a leader that does not know
+it is none, a node that lost its disk.
+"""
 
 from __future__ import annotations
 
@@ -120,3 +122,25 @@ def test_a_one_way_cut_of_the_leader_costs_no_more_than_an_election(group: KeyGr
     # Then they have a leader of their own, and the old one does nothing for them
     assert len({tuple(block) for block in blocks}) == 2
     assert await_leader(group, other_than=old) in others
+
+
+def test_a_node_that_lost_its_disk_helps_nobody_to_forget(group: KeyGroup) -> None:
+    # Given a mark that only two nodes hold
+    first = await_leader(group)
+    second, without = (first + 1) % 3, (first + 2) % 3
+    [key, _] = group.call(first, "reserve", {"count": 1})
+    group.proxy.cut([group.addresses[without]], [group.addresses[first], group.addresses[second]])
+    assert group.call(first, "execute", {"keys": [key]}) == ["new"]
+
+    # When one of the two is down and the other comes back with an empty disk
+    for place in (first, second):
+        group.nodes[place].kill()
+    group.nodes[second].lose_disk()
+    group.nodes[second].start()
+    group.proxy.heal()
+
+    # Then it makes no majority with the node that lacks the mark, and the mark returns with the one that has it
+    group.call_in_vain(without, "is_executed", {"keys": [key]}, 3.0)
+    group.nodes[first].start()
+    for place in (without, first):
+        assert group.call(place, "is_executed", {"keys": [key]}) == [True]
