@@ -31,7 +31,7 @@ REPEAT_LAST_S = 2.0
 UNKNOWN_ENTRIES_MAX = 64  # kept for `repeat`; the ledger holds the answers from the oldest of them on
 UNKNOWN_KEPT_S = 60.0
 # A node that flushes at intervals may lose these with its power: what they say is found out again (DESIGN: `--sync interval`).
-LAZY = frozenset({Opcode.BARRIER, Opcode.RENEW, Opcode.EXECUTE})
+LAZY = frozenset({Opcode.BARRIER, Opcode.RENEW, Opcode.EXECUTE, Opcode.EXECUTE_CLAIMED})
 REGULAR_LAZY, REGULAR_URGENT = b"\x00\x00", b"\x00\x01"
 
 

@@ -55,7 +55,15 @@ class Leading(Handlers):
             self.journal.drop_segments_below(min(older, self.journal[0][1]))
 
     def _is_busy(self) -> bool:
-        return self._may_take_proposals() or self.commit_index > self.last_applied
+        return (
+            self._may_take_proposals()
+            or self.commit_index > self.last_applied
+            or (self._is_alone() and self.commit_index < self.journal[-1][1])
+        )
+
+    def _is_alone(self) -> bool:
+        """Its own flush is a majority: nobody's answer will wake it."""
+        return self.is_leader() and self.disk_full is None and len(self.members()) == 1
 
     def _may_take_proposals(self) -> bool:
         return bool(self._proposals) and not (self.is_leader() and self.clock() < self._hands_over_until)

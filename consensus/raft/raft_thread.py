@@ -6,6 +6,7 @@ fault, all calls end, `on_failure` hears of it, and later calls are refused.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import random
@@ -60,6 +61,7 @@ class RaftThread:
         self.node, self._on_failure, self._batons = node, on_failure, batons
         self._calls: queue.SimpleQueue[tuple[Call, str | None]] = queue.SimpleQueue()
         self._woken = False
+        self._ended = ""  # how, once the thread has ended
         self._stopping = threading.Event()
         storage = open_storage(
             DirectoryDisk(directory),
@@ -112,6 +114,9 @@ class RaftThread:
             )
         else:
             self._calls.put((call, call_id))
+            if self._ended:  # it has looked for calls for the last time, maybe before this one
+                self._refuse_waiting()
+                return
             if not self._woken:
                 self._woken = True  # a doubled wake is harmless, a lost one waits STEP_S
                 self._links.wake()
@@ -160,11 +165,15 @@ class RaftThread:
             else:
                 self.has_session.clear()
 
+    def _refuse_waiting(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._calls.get_nowait()[0].finish(None, Refused(self._ended))
+
     def _end_calls(self) -> None:
         how = "stopped" if self.failure is None else f"stopped by a fault: {self.failure}"
         reason = f"the key service of {self.node} has {how}"
-        while not self._calls.empty():
-            call, _ = self._calls.get_nowait()
-            call.finish(None, Refused(reason))
+        self._ended = reason
+        self._refuse_waiting()
         self.replica.group.end_all(reason)
         self._batons.close()

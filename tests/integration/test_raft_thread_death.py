@@ -2,11 +2,13 @@
 
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from consensus import ConsensusError, KeyService
+from consensus.raft.raft_thread import STEP_S
 
 pytestmark = pytest.mark.integration
 
@@ -29,5 +31,28 @@ def test_a_journal_that_cannot_be_written_stops_the_service_aloud(tmp_path: Path
         assert told.wait(10)
         with pytest.raises(ConsensusError, match="not running"):
             service.reserve(10)
+    finally:
+        service.stop()
+
+
+def test_a_group_of_one_answers_as_soon_as_its_disk_has_it(tmp_path: Path) -> None:
+    """Nobody else's answer wakes it: without care each call waits for the next timer."""
+    with KeyService(free_address(), [], tmp_path) as service:
+        began = time.monotonic()
+        for _ in range(100):
+            service.barrier()
+        assert time.monotonic() - began < 100 * STEP_S / 2
+
+
+def test_a_call_that_comes_while_the_thread_ends_is_refused_and_never_waits(tmp_path: Path) -> None:
+    service = KeyService(free_address(), [], tmp_path)
+    service.start()
+    try:
+        service.wait_ready(20)
+        raft = service._started()
+        raft.stop()
+        raft._stopping.clear()  # as a caller saw it that looked just before the end
+        with pytest.raises(ConsensusError, match="has stopped"):
+            service.reserve_future(1).result(10)
     finally:
         service.stop()
