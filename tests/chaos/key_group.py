@@ -174,10 +174,11 @@ class KeyGroup:
         self, place: int, operation: str, arguments: dict[str, Any], timeout_s: float
     ) -> tuple[str, str]:
         """The same for a call that must not be answered: the error's name and sentence."""
-        command = ("call", operation, arguments, timeout_s)
-        name, sentence = self.nodes[place].life.ask(
-            *command, answers=("no answer",), timeout_s=timeout_s + 5.0
-        )
+        life = self.nodes[place].life
+        life.tell("call", operation, arguments, timeout_s)
+        word, *values = life.wait_line("answer", "no answer", timeout_s=timeout_s + 5.0)
+        assert word == "no answer", f"{operation} {arguments} was answered: {values}"
+        name, sentence = values
         return name, sentence
 
     def read_all(self) -> None:

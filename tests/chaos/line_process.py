@@ -62,11 +62,18 @@ class LineProcess:
         try:
             self.process.stdin.write(json.dumps(command).encode() + b"\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pytest.fail(f"it ended by itself before it was told {command}; {self.last_words()}")
+        except (
+            BrokenPipeError,
+            ValueError,
+        ):  # a pipe without a reader, or one that was closed with its process
+            pytest.fail(f"it had ended before it was told {command}; {self.last_words()}")
 
     def wait(self, *words: str, timeout_s: float = 20.0) -> list[Any]:
-        """The values of the next line with one of these words; other lines are passed over. Fails the test at the deadline,
+        """The values of the line that `wait_line` gives."""
+        return self.wait_line(*words, timeout_s=timeout_s)[1:]
+
+    def wait_line(self, *words: str, timeout_s: float = 20.0) -> list[Any]:
+        """The next line with one of these words; other lines are passed over. Fails the test at the deadline,
         at the process's end, and at a line of trouble that is not waited for: "error" or "no answer".
         """
         deadline = time.monotonic() + timeout_s
@@ -76,7 +83,7 @@ class LineProcess:
             except queue.Empty:
                 pytest.fail(f"no {words} within {timeout_s} s; {self.last_words()}")
             if line[0] in words:
-                return line[1:]
+                return line
             if line[0] in TROUBLE:
                 pytest.fail(f"{line} before {words}; {self.last_words()}")
 
