@@ -135,6 +135,9 @@ def test_a_node_that_lost_its_disk_helps_nobody_to_forget(group: KeyGroup) -> No
     # When one of the two is down and the other comes back with an empty disk
     for place in (first, second):
         group.nodes[place].kill()
+        group.proxy.reset(
+            group.addresses[place], group.addresses[without]
+        )  # nor is the mark still on its way
     group.nodes[second].lose_disk()
     group.nodes[second].start()
     group.proxy.heal()
