@@ -48,6 +48,7 @@ class _Inode:
 
     def lose_unsynced(self, rng: Random) -> None:
         """Each page at risk: there, gone, or new up to some byte and old behind it; the size: any that it may have had."""
+        self.failed = False
         if not self.undo and self.synced_bytes == len(self.data):
             return
         low, high = sorted((self.synced_bytes, len(self.data)))
@@ -55,13 +56,15 @@ class _Inode:
         self.data.extend(bytes(high - len(self.data)))
         for page, old in sorted(self.undo.items()):
             start, end = page * PAGE_BYTES, min((page + 1) * PAGE_BYTES, high)
-            cut = rng.choice((0, 0, rng.randrange(PAGE_BYTES), PAGE_BYTES))
-            if start + cut < end:
-                self.data[start + cut : end] = old.ljust(PAGE_BYTES, b"\0")[cut : end - start]
+            before, now = old.ljust(PAGE_BYTES, b"\0")[: end - start], self.data[start:end]
+            changed = [place for place in range(end - start) if before[place] != now[place]]
+            if changed:
+                torn = rng.randint(changed[0], changed[-1] + 1)  # where tearing is seen
+                cut = rng.choice((0, 0, torn, end - start))
+                self.data[start + cut : end] = before[cut:]
         del self.data[size:]
         self.undo.clear()
         self.synced_bytes = size
-        self.failed = False
 
 
 class SimFile:

@@ -28,6 +28,7 @@ from consensus.storage.journal import Journal
 from consensus.storage.snapshots import SnapshotReceiver, SnapshotStore
 from consensus.storage.temporary_file import TemporaryFile
 from consensus.storage.votes import VoteSlots
+from tests.simulation import node
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +412,17 @@ def _no_pre_vote() -> None:
     Handlers.may_campaign = lambda self: self.disk_full is None and self.name in self.members()  # type: ignore[method-assign]
 
 
+def _forgetful_nodes_vote() -> None:
+    """An empty or unsynced disk votes like any other."""
+    opened = node.open_storage
+    node.open_storage = lambda *args, **named: replace(opened(*args, **named), must_catch_up=False)  # type: ignore[assignment]
+
+
+def _following_is_no_vote() -> None:
+    adopt = LedgerNode._adopt
+    LedgerNode._adopt = lambda self, term, vote=None: adopt(self, term)  # type: ignore[method-assign]
+
+
 MUTANTS = {
     "A1": Mutant(
         "a snapshot message moves the commit index to the end of the own log",
@@ -442,6 +454,10 @@ MUTANTS = {
     "B5": Mutant("no checksums in any file", _no_checksums),
     "B6": Mutant("one vote slot is written", _one_vote_slot),
     "B7": Mutant("a full disk is overlooked", _a_full_disk_is_overlooked),
+    "B10": Mutant(
+        "a node that may have forgotten what it acknowledged votes all the same", _forgetful_nodes_vote
+    ),
+    "B11": Mutant("a node does not record that it follows a leader", _following_is_no_vote),
     "C1": Mutant("nothing is proposed again", _nothing_is_proposed_again),
     "C2": Mutant("an unknown outcome is told as refused", _unknown_is_told_as_refused),
     "C2b": Mutant("the ledger drops no duplicates", _repeats_take_effect_again),
