@@ -54,7 +54,7 @@ def percentile(ordered: list[float], percent: float) -> float:
 
 
 def closed_loop(call: Callable[[], object], *, threads: int, seconds: float) -> Answered:
-    """`threads` callers, each with one call on the way, for `seconds`. A call that raises is counted as failed."""
+    """`threads` callers, each with one call on the way, for `seconds`, and once at least. One that raises is counted as failed."""
     ends = [array("d") for _ in range(threads)]
     latencies = [array("d") for _ in range(threads)]
     failed = [0] * threads
@@ -65,17 +65,19 @@ def closed_loop(call: Callable[[], object], *, threads: int, seconds: float) -> 
         start.wait()
         now = time.perf_counter()
         until = now + seconds
-        while now < until:
+        while True:
             began = now
             try:
                 call()
             except Exception:
                 failed[number] += 1
                 now = time.perf_counter()
-                continue
-            now = time.perf_counter()
-            mine.append(now)
-            took.append(now - began)
+            else:
+                now = time.perf_counter()
+                mine.append(now)
+                took.append(now - began)
+            if now >= until:
+                return
 
     runners = [
         threading.Thread(target=run, args=(number,), name=f"caller-{number}", daemon=True)

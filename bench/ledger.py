@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import charts
-from bench.big_ledger import big_ledger, put_on_disk
+from bench.big_ledger import DENSE_KEYS, SCATTERED_KEYS, big_ledger, put_on_disk
 from bench.measurement import figure, report, show
 from bench.node_group import NodeGroup, disk_directory
 from bench.peers import etcd
@@ -75,8 +75,17 @@ def measure_own(plan: Plan, directory: Path, values: Values) -> None:
     )
 
 
-def measure_stock(plan: Plan, directory: Path, mode: str, values: Values) -> None:
-    with NodeGroup(STOCK, directory, mode) as group:
+def measure_own_on_one_core(plan: Plan, directory: Path, values: Values) -> None:
+    with NodeGroup(OWN, directory, str(SNAPSHOT_NEVER_S), one_core=True) as group:
+        leader = group.nodes[group.leader()]
+        leader.ask("claims", threads=THREADS, seconds=WARM_UP_S)
+        many = leader.ask("claims", threads=THREADS, seconds=plan.claims_s)
+    values["claims_per_s_64_one_core"].append(many["per_s"])
+    values["claim_p50_ms_64_one_core"].append(many["p50_ms"])
+
+
+def measure_stock(plan: Plan, directory: Path, mode: str, values: Values, *, one_core: bool = False) -> None:
+    with NodeGroup(STOCK, directory, mode, one_core=one_core) as group:
         leader = group.nodes[group.leader()]
         leader.ask("claims", threads=THREADS, seconds=WARM_UP_S)
         many = leader.ask("claims", threads=THREADS, seconds=plan.claims_s)
@@ -124,8 +133,11 @@ def measure_big(plan: Plan, directory: Path, values: Values) -> None:
             began = time.monotonic()
             node = group.start(follower)
             node.ask("ready")
-            node.ask("claims", threads=1, seconds=0.0)
+            node.ask("claims", threads=1, seconds=0.0)  # one
             values["restart_s_1e9"].append(time.monotonic() - began)
+            executed = node.ask("counts")["executed"]
+            if executed < DENSE_KEYS + SCATTERED_KEYS:
+                raise RuntimeError(f"the node came back with {executed} executed keys")
         for node in group.nodes.values():
             memory = node.memory()
             values["rss_bytes_1e9"].append(memory.now_bytes)
@@ -144,12 +156,14 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, help="where the ledgers are kept: a disk, not memory")
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
-    own, immediate, batch, puts, python_puts = (Values(list) for _ in range(5))
+    own, immediate, one_core, batch, puts, python_puts = (Values(list) for _ in range(6))
     directory = disk_directory(options.directory)
     try:
         for run in range(plan.runs):
             measure_own(plan, directory / "own", own)
+            measure_own_on_one_core(plan, directory / "own", own)
             measure_stock(plan, directory / "stock", "immediate", immediate)
+            measure_stock(plan, directory / "stock", "immediate", one_core, one_core=True)
             if run == 0 or not options.quick:  # waits for a period, so hardly varies
                 measure_stock(plan, directory / "stock", "batch", batch)
             if etcd.installed():
@@ -157,8 +171,9 @@ def main() -> None:
         measure_big(plan, directory / "big", own)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    stock = {"": immediate, "_one_core": one_core, "_batch_mode": batch}
     figures = own_figures(own, puts, immediate)
-    peers = peer_figures(puts, python_puts, immediate, batch)
+    peers = peer_figures(stock, {"": puts, "_python_threads": python_puts})
     show(figures)
     for name, one in peers.items():
         show(one, f"{name}: ")
@@ -174,6 +189,8 @@ def own_figures(own: Values, puts: Values, immediate: Values) -> dict[str, Any]:
         "marks_per_s_interleaved": figure(own["marks_per_s_interleaved"], "1/s", 1_000_000),
         "claims_per_s_64": figure(claims, "1/s", 20_000),
         "claims_per_s_64_follower": figure(own["claims_per_s_64_follower"], "1/s"),
+        "claims_per_s_64_one_core": figure(own["claims_per_s_64_one_core"], "1/s"),
+        "claim_p50_ms_64_one_core": figure(own["claim_p50_ms_64_one_core"], "ms"),
         "claim_p50_ms_64": figure(own["claim_p50_ms_64"], "ms"),
         "claim_p99_ms_64": figure(own["claim_p99_ms_64"], "ms"),
         "calls_per_entry_64": figure(own["calls_per_entry_64"], ""),
@@ -193,15 +210,12 @@ def own_figures(own: Values, puts: Values, immediate: Values) -> dict[str, Any]:
     }
 
 
-def peer_figures(puts: Values, python_puts: Values, immediate: Values, batch: Values) -> dict[str, Any]:
-    units = {"s": "1/s", "ms": "ms"}
-    named = {"stock_pysyncobj": immediate, "stock_pysyncobj_batch_mode": batch}
-    if puts:
-        named |= {f"etcd_{etcd.version()}": puts, f"etcd_{etcd.version()}_python_threads": python_puts}
+def peer_figures(stock: dict[str, Values], puts: dict[str, Values]) -> dict[str, Any]:
+    """By what distinguishes the ways in which each was run."""
+    named = {f"stock_pysyncobj{way}": values for way, values in stock.items()}
+    named |= {f"etcd_{etcd.version()}{way}": values for way, values in puts.items() if values}
     return {
-        peer: {
-            name: figure(of_runs, units["ms" if "_ms_" in name else "s"]) for name, of_runs in values.items()
-        }
+        peer: {name: figure(of_runs, "ms" if "_ms_" in name else "1/s") for name, of_runs in values.items()}
         for peer, values in named.items()
     }
 

@@ -112,7 +112,7 @@ def test_the_ledger_reports_each_figure_of_its_row_without_etcd() -> None:
 
     # When they are reported
     figures = ledger.own_figures(own, nothing, stock)
-    peers = ledger.peer_figures(nothing, nothing, stock, nothing)
+    peers = ledger.peer_figures({"": stock}, {"": nothing})
     said = json.loads(report("ledger", 1, figures, peers))
 
     # Then nothing is left out and what is missing says why
