@@ -212,6 +212,22 @@ def b2_a_snapshot_costs_no_entries(story: Story) -> None:
     story.pass_s(1.0)
 
 
+def b10_an_empty_disk_elects_nobody_who_lacks_entries(story: Story) -> None:
+    """One node lags; of the two that have the entries one gets an empty disk and the other loses its power."""
+    leader = story.leader()
+    lagging, wiped = story.others(leader)
+    story.until(lambda: not any(node.lacks for node in story.cluster.live()), within_s=5.0)
+    story.cut(lagging, [leader, wiped])
+    story.committed(story.one_by_one(leader, 20))
+    leader.crash(power=True)
+    wiped.wipe()
+    story.mend(lagging, [leader, wiped])
+    wiped.start()
+    story.pass_s(6.0)
+    leader.start()
+    story.committed(story.notes(lagging, 1))
+
+
 def c3_a_new_life_hears_no_old_answers(story: Story) -> None:
     """C3: a follower that speaks to a slow leader is restarted with calls in flight, and asks again in its new life."""
     leader = story.leader()
@@ -256,6 +272,7 @@ STORIES: dict[str, tuple[Callable[[Story], None], int]] = {  # and how many node
     "A4": (a4_nothing_beyond_the_log_is_committed, 3),
     "A7": (a7_two_removals_at_once_are_one, 3),
     "B2": (b2_a_snapshot_costs_no_entries, 3),
+    "B10": (b10_an_empty_disk_elects_nobody_who_lacks_entries, 3),
     "C3": (c3_a_new_life_hears_no_old_answers, 3),
     "E1": (e1_two_long_tails_meet_quickly, 3),
 }

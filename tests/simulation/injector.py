@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 JUMP_S = 7200.0
+LEADER_MISSED_S = 2.5  # longer than an election
 
 
 class Injector:
@@ -162,7 +163,13 @@ class Injector:
             case Kind.WIPE:
                 if not cluster.may_lack(node):
                     return None
+                leader = cluster.leader()
                 node.wipe()
+                if (
+                    fault.choice and leader is not None and leader.up
+                ):  # the others must do without both for a while
+                    leader.crash(power=True)
+                    cluster.timeline.after(fault.lasts_s + LEADER_MISSED_S, leader.start)
                 return node.start
             case Kind.SNAPSHOT:
                 if node.reachable():

@@ -101,7 +101,7 @@ class Judges:
         """What its disk had is gone, and with it what it had promised."""
         self.words.forget(node.name)
         self.leaders.forget(node.name)
-        self.shown.pop(node.name, None)
+        self.committed.forget(node.name)
 
     def crashed(self, node: SimNode) -> None:
         for record in self.calls.crashed(node.name):

@@ -139,6 +139,7 @@ class CommittedStays:
 
     def __init__(self, shown: dict[str, Shown], *, synced_at_once: bool) -> None:
         self._shown, self._synced_at_once = shown, synced_at_once
+        self._wiped: dict[str, Shown] = {}  # what they showed before their disk was taken away
         self.terms: dict[int, int] = {}  # index -> term of what is committed there
         self._known_in: dict[int, int] = {}  # index -> term of the node that first said so
         self.end = 1
@@ -200,10 +201,16 @@ class CommittedStays:
         )
 
     def _holds(self, name: str, index: int, term: int) -> bool:
-        shown = self._shown.get(name)
-        return shown is not None and (
-            shown.first > index or (shown.terms.get(index) == term and shown.synced >= index)
+        """Now, or before its disk was taken away: its answer may have been on the way then."""
+        return any(
+            shown is not None
+            and (shown.first > index or (shown.terms.get(index) == term and shown.synced >= index))
+            for shown in (self._shown.get(name), self._wiped.get(name))
         )
+
+    def forget(self, name: str) -> None:
+        if name in self._shown:
+            self._wiped[name] = self._shown.pop(name)
 
 
 class Counters:

@@ -19,6 +19,7 @@ BREAKS = {  # story -> what its mutant breaks
     "A4": "I4",
     "A7": "I14",
     "B2": "I15",
+    "B10": "I3",
     "C3": "I6",
     "E1": "I16",
 }
