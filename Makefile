@@ -46,6 +46,8 @@ simulate: $(VENV)/.installed
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
 
 bench: $(VENV)/.installed
+	@echo "== the plotting library, for the pictures"
+	@$(PIP) install -e '.[bench]' || echo "no pictures: the plotting library could not be installed"
 	@$(BIN)/python -m bench.noop --json
 	@$(BIN)/python -m bench.ledger --json
 	@$(BIN)/python -m bench.failover --json
@@ -56,7 +58,7 @@ format: $(VENV)/.installed
 
 lock: $(VENV)/.installed
 	@$(PIP) install uv || $(NO_NETWORK)
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra broker --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --universal --no-strip-extras --generate-hashes --no-header --extra broker --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist
