@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from consensus import operations
 from consensus.group_commit import REGULAR_URGENT
@@ -176,6 +177,49 @@ def a4_nothing_beyond_the_log_is_committed(story: Story) -> None:
         story.pass_s(1.0)
 
 
+def behind_the_log(story: Story) -> tuple[SimNode, SimNode]:
+    """-> the leader, and a node so far behind that it needs a snapshot; they cannot reach one another yet."""
+    leader = story.leader()
+    behind = story.others(leader)[0]
+    story.cut(behind, story.others(behind))
+    for _ in range(3):
+        story.committed(story.one_by_one(leader, 40))
+    end = behind.storage.journal[-1][1]
+    story.until(lambda: leader.storage.journal[0][1] > end, within_s=20.0)
+    return leader, behind
+
+
+def a5_a_late_snapshot_takes_nothing_back(story: Story) -> None:
+    """A5: the snapshot comes twice, the second time when the node is far ahead of it."""
+    leader, behind = behind_the_log(story)
+    network = story.cluster.network
+    judge, chunks = network.watch, list[dict[str, Any]]()
+
+    def watch(sender: str, receiver: str, message: dict[str, Any]) -> None:
+        judge(sender, receiver, message)
+        if message["type"] == "snapshot_chunk" and message["data"]:
+            chunks.append(message)
+
+    network.watch = watch
+    story.mend(behind, story.others(behind))
+    story.until(lambda: bool(chunks), within_s=5.0)
+    story.committed(story.one_by_one(leader, 30))
+    leader.inside(lambda: leader.links.send(behind.name, chunks[0]))
+    story.pass_s(1.0)
+
+
+def a6_chunks_in_any_order_make_the_right_snapshot(story: Story) -> None:
+    """A6: the chunks of a snapshot overtake one another, and the node is restarted with what it has made of them."""
+    leader, behind = behind_the_log(story)
+    path = story.cluster.network.path(leader.name, behind.name)
+    path.reorder, path.delay_s = True, (0.001, 0.02)
+    story.mend(behind, story.others(behind))
+    story.pass_s(2.0)
+    behind.crash(power=False)
+    behind.start()
+    story.pass_s(1.0)
+
+
 def a7_two_removals_at_once_are_one(story: Story) -> None:
     """A7: an isolated leader is asked to remove both of its peers."""
     leader = story.leader()
@@ -270,6 +314,8 @@ STORIES: dict[str, tuple[Callable[[Story], None], int]] = {  # and how many node
     "A2": (a2_late_entries_cut_nothing, 3),
     "A3": (a3_an_old_acknowledgement_counts_for_nothing, 5),
     "A4": (a4_nothing_beyond_the_log_is_committed, 3),
+    "A5": (a5_a_late_snapshot_takes_nothing_back, 3),
+    "A6": (a6_chunks_in_any_order_make_the_right_snapshot, 3),
     "A7": (a7_two_removals_at_once_are_one, 3),
     "B2": (b2_a_snapshot_costs_no_entries, 3),
     "B10": (b10_an_empty_disk_elects_nobody_who_lacks_entries, 3),
@@ -281,8 +327,17 @@ STORIES: dict[str, tuple[Callable[[Story], None], int]] = {  # and how many node
 def plan_of(name: str) -> Plan:
     """No faults but those of the story, no clients but its own."""
     nodes = STORIES[name][1]
-    calm = replace(draw_plan(0), nodes=nodes, clients=0, faults=(), kinds=(), chunk_bytes=500)
-    return replace(calm, snapshot_entries=30 if name in ("A1", "B2") else 10_000, segment_bytes=64 * 1024)
+    return replace(
+        draw_plan(0),
+        nodes=nodes,
+        clients=0,
+        faults=(),
+        kinds=(),
+        interval=False,
+        chunk_bytes=128 * 1024 if name == "A5" else 200,
+        snapshot_entries=30 if name in ("A1", "A5", "A6", "B2") else 10_000,
+        segment_bytes=64 * 1024,
+    )
 
 
 def tell(name: str, cluster: Cluster) -> None:

@@ -25,6 +25,7 @@ FRAME_BYTES_MAX = 1 << 20
 UNDER_WAY_BYTES_MAX = 8 << 20
 DIAL_EVERY_S = 0.5
 DEAD_LINK_S = 3.5
+DUPLICATE_LATE_S = 3.0  # a second copy may come when everybody has moved on
 USUAL_DELAY_S = (0.0003, 0.0012)
 USUAL_BYTES_PER_S = 100e6
 
@@ -225,13 +226,15 @@ class Network:
         if path.loss and rng.random() < path.loss:
             path.under_way_bytes -= len(data)
             return
-        copies = 2 if path.duplicate and rng.random() < path.duplicate else 1
-        path.under_way_bytes += len(data) * (copies - 1)
-        for _ in range(copies):
-            arrival_s = path.free_at_s + rng.uniform(*path.delay_s)
-            if not path.reorder:
-                arrival_s = path.last_arrival_s = max(arrival_s, path.last_arrival_s + 1e-9)
-            self.timeline.at(arrival_s, lambda: self._arrive(sender, receiver, data, number))
+        arrival_s = path.free_at_s + rng.uniform(*path.delay_s)
+        if not path.reorder:
+            arrival_s = path.last_arrival_s = max(arrival_s, path.last_arrival_s + 1e-9)
+        self.timeline.at(arrival_s, lambda: self._arrive(sender, receiver, data, number))
+        if path.duplicate and rng.random() < path.duplicate:
+            path.under_way_bytes += len(data)
+            late_s = rng.uniform(0.0, DUPLICATE_LATE_S) if rng.random() < 0.3 else 0.0
+            again_s = max(arrival_s, path.free_at_s + rng.uniform(*path.delay_s)) + late_s
+            self.timeline.at(again_s, lambda: self._arrive(sender, receiver, data, number))
 
     def _arrive(self, sender: str, receiver: str, data: bytes, number: int | None) -> None:
         links = self._links.get(receiver)

@@ -17,6 +17,8 @@ BREAKS = {  # story -> what its mutant breaks
     "A2": "I5",
     "A3": "I5",
     "A4": "I4",
+    "A5": "I4",
+    "A6": "I17",
     "A7": "I14",
     "B2": "I15",
     "B10": "I3",

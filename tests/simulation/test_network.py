@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.clock import NodeClock, Timeline
-from tests.simulation.network import DEAD_LINK_S, UNDER_WAY_BYTES_MAX, Network, SimLinks
+from tests.simulation.network import DEAD_LINK_S, DUPLICATE_LATE_S, UNDER_WAY_BYTES_MAX, Network, SimLinks
 
 pytestmark = pytest.mark.unit
 
@@ -90,7 +90,7 @@ def test_loss_loses_some(two: TwoNodes) -> None:
 def test_duplicates_arrive_twice(two: TwoNodes) -> None:
     two.network.path("a", "b").duplicate = 1.0
     two.send(1, 2)
-    two.pass_s(1.0)
+    two.pass_s(1.0 + DUPLICATE_LATE_S)
     assert sorted(two.seen("b")) == [1, 1, 2, 2]
 
 
