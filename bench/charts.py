@@ -13,6 +13,7 @@ except ImportError:
 
 PICTURES = Path("build/bench")
 NOT_INSTALLED = "no picture drawn: matplotlib is not installed (pip install -e '.[bench]')"
+MANY = 1000  # from here on digits are grouped
 OWN_COLOUR, PEER_COLOUR = "#1f6f8b", "#b8b8b8"
 
 
@@ -22,14 +23,16 @@ def draw_ledger(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
         return NOT_INSTALLED
     picture = Figure(figsize=(9, 3.2), layout="constrained")
     left, right = picture.subplots(1, 2)
-    rates = {"Quorate": figures["claims_per_s_64"]} | {
-        name: peer["calls_per_s_64"] for name, peer in peers.items()
-    }
+    rates = {
+        "Quorate": figures["claims_per_s_64"],
+        "Quorate_one_core": figures["claims_per_s_64_one_core"],
+    } | {name: peer["calls_per_s_64"] for name, peer in peers.items()}
     waits = {"Quorate": figures["claim_p50_ms_1"]} | {
         name: peer["call_p50_ms_1"] for name, peer in peers.items() if "call_p50_ms_1" in peer
     }
     _bars(left, rates, "calls per second, 64 callers, 3 nodes")
-    _bars(right, waits, "one caller: median wait, ms")
+    _bars(right, waits, "one caller: median ms (log)")
+    right.set_xscale("log")
     return _save(picture, "ledger")
 
 
@@ -42,8 +45,8 @@ def draw_failover(seconds: Mapping[str, list[float]]) -> str:
     for place, values in enumerate(seconds.values()):
         colour = OWN_COLOUR if place == 0 else PEER_COLOUR
         axes.scatter(values, [place] * len(values), color=colour, edgecolor="black", linewidth=0.4, s=28)
-    axes.set_yticks(range(len(seconds)), list(seconds))
-    axes.set_ylim(-0.6, len(seconds) - 0.4)
+    axes.set_yticks(range(len(seconds)), [name.replace("_", " ") for name in seconds])
+    axes.set_ylim(len(seconds) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_title("leader killed: seconds until the next answer", fontsize=10)
     _plain(axes)
@@ -58,12 +61,20 @@ def _bars(axes: Any, figures: Mapping[str, Any], title: str) -> None:
         [one["median"] - one["min"] for one in shown.values()],
         [one["max"] - one["median"] for one in shown.values()],
     ]
-    colours = [OWN_COLOUR if name == "Quorate" else PEER_COLOUR for name in shown]
-    axes.barh(list(shown), medians, xerr=spread, color=colours, ecolor="black", capsize=2)
-    for place, median in enumerate(medians):
-        axes.annotate(
-            f" {median:,.3g}" if median < 1000 else f" {median:,.0f}", (median, place - 0.32), fontsize=7
-        )
+    colours = [OWN_COLOUR if name.startswith("Quorate") else PEER_COLOUR for name in shown]
+    axes.barh(
+        [name.replace("_", " ") for name in shown],
+        medians,
+        xerr=spread,
+        color=colours,
+        ecolor="black",
+        capsize=2,
+    )
+    for place, one in enumerate(shown.values()):
+        value = one["median"]
+        text = f"  {value:,.0f}" if value >= MANY else f"  {value:.3g}"
+        axes.annotate(text, (one["max"], place), fontsize=7, verticalalignment="center")
+    axes.margins(x=0.15)
     axes.invert_yaxis()
     axes.set_title(title, fontsize=10)
     axes.tick_params(labelsize=8)
