@@ -116,6 +116,8 @@ class Plan:
 def draw_plan(seed: int, *, run_s: float = RUN_S) -> Plan:
     rng = Random(f"{seed}/plan")
     kinds = tuple(kind for kind in Kind if rng.random() < 0.5) or (Kind.KILL,)
+    if Kind.REMOVE_NODE in kinds and rng.random() < 0.5:  # where disks get lost few removals are possible
+        kinds = tuple(kind for kind in kinds if kind not in (Kind.BIT_ROT, Kind.WIPE))
     nodes = rng.choice((3, 3, 3, 5, 5))
     weights = [WEIGHTS.get(kind, 1.0) for kind in kinds]
     faults = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
+from consensus import operations
 from tests.simulation.faults import LEADER, Fault, Kind
 from tests.simulation.node import SimNode, State
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 JUMP_S = 7200.0
+CHANGE_S = 2.0
 LEADER_MISSED_S = 2.5  # longer than an election
 
 
@@ -179,6 +181,8 @@ class Injector:
                 self._add()
                 return None
             case Kind.REMOVE_NODE:
+                if fault.choice and not self._disks_get_lost():
+                    return self._remove_two_at_a_lonely_leader()
                 self._remove(node)
                 return None
             case _:
@@ -252,10 +256,36 @@ class Injector:
         cluster = self._cluster
         group = cluster.group()
         name = node.name
-        if cluster.plan.interval or {Kind.BIT_ROT, Kind.WIPE} & set(cluster.plan.kinds):
+        if self._disks_get_lost():
             damaged = [known for known in group if cluster.nodes[known].state is State.DAMAGED]
             name = damaged[0] if damaged else ""
         if name in group and len(group) > 2:
             cluster.workload.change_group(
                 lambda group: tuple(other for other in group if other != name) if len(group) > 2 else group
             )
+
+    def _remove_two_at_a_lonely_leader(self) -> Callable[[], None] | None:
+        """An operator in a hurry: two changes, one right after the other, at a leader that reaches nobody."""
+        cluster = self._cluster
+        leader = cluster.leader()
+        group = cluster.group()
+        if leader is None or leader.paused or leader.name not in group or len(group) < 3:
+            return None
+        others = [name for name in group if name != leader.name]
+        ways = [(leader.name, name) for name in others] + [(name, leader.name) for name in others]
+        end = self._cut(ways, holds=False)
+        for number in (0, 1):
+            before = tuple(name for name in group if name not in others[:number])
+            after = tuple(name for name in group if name not in others[: number + 1])
+            cluster.timeline.after(0.03 * number, lambda pair=(before, after): self._ask_for(leader, *pair))
+        return end
+
+    def _ask_for(self, leader: SimNode, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        if leader.reachable():
+            change = operations.change_group(before, after)
+            self._cluster.workload.call(leader, "change group", change, CHANGE_S)
+
+    def _disks_get_lost(self) -> bool:
+        """In such a run every removal but that of a damaged node could cost the majority."""
+        plan = self._cluster.plan
+        return plan.interval or bool({Kind.BIT_ROT, Kind.WIPE} & set(plan.kinds))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.simulation
 
 ROOT = Path(__file__).parents[2]
 BREAKS = {  # story -> what its mutant breaks

@@ -1,0 +1,56 @@
+"""What stock does and the repaired node never does, shown on a cluster that elects, restarts, changes its group and sends snapshots."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import pysyncobj.syncobj
+import pytest
+
+from tests.simulation.cluster import Cluster
+from tests.simulation.directed import Story, behind_the_log, plan_of
+from tests.simulation.faults import draw_plan
+from tests.simulation.run import run_plan
+
+pytestmark = pytest.mark.simulation
+
+
+class _Forbidden:
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{self._what}.{name} was asked for")
+
+
+def test_nothing_is_pickled_and_nothing_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pysyncobj.syncobj, "pickle", _Forbidden("pickle"))
+    monkeypatch.setattr(os, "fork", _Forbidden("os.fork"))
+    for seed in (1, 5):
+        plan = replace(draw_plan(seed), interval=False)
+        result = run_plan(plan)
+        assert result.clean, f"seed {seed}: {result.why}"
+
+
+def test_no_stranger_can_ask_the_library_for_its_utilities() -> None:
+    cluster = Cluster(plan_of("A1"))
+    Story(cluster)
+    for node in cluster.nodes.values():
+        assert node.replica.raft._SyncObj__transport._onUtilityMessageCallbacks == {}
+
+
+def test_a_follower_that_waits_for_a_snapshot_is_not_flooded() -> None:
+    """E3: stock spins, 22,692 messages a second, while a snapshot cannot be read."""
+    # Given a node that needs a snapshot, and a leader that has none to give
+    cluster = Cluster(plan_of("A6"))
+    story = Story(cluster)
+    leader, behind = behind_the_log(story)
+    leader.replica.raft.snapshots.newest_file = lambda: None  # type: ignore[method-assign]
+    # When they reach one another for ten seconds
+    story.mend(behind, story.others(behind))
+    sent_before = cluster.network.messages
+    story.pass_s(10.0)
+    # Then a heartbeat goes each way now and then, and not more
+    assert (cluster.network.messages - sent_before) / 10 < 200
