@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -100,18 +101,24 @@ def measure(directory: Path, tasks_per_s: float) -> Failover:
             client.wait(list(submitters.asked_at), timeout_s=FINISH_WITHIN_S)
     finally:
         cluster.down()
-    runs = list(RUN.iter_unpack(file.read_bytes()))
-    return _judge(submitters, runs, killed_at, before / WARM_UP_S)
+    runs = [(key, moment_ns / 1e9) for key, moment_ns in RUN.iter_unpack(file.read_bytes())]
+    return judge_failover(
+        submitters.answers, submitters.asked_at, runs, killed_at=killed_at, tasks_per_s=before / WARM_UP_S
+    )
 
 
-def _judge(
-    submitters: Submitters, runs: list[tuple[int, int]], killed_at: float, tasks_per_s: float
+def judge_failover(
+    answers: Sequence[tuple[float, float]],
+    asked_at: Mapping[int, float],
+    runs: Sequence[tuple[int, float]],
+    *,
+    killed_at: float,
+    tasks_per_s: float,
 ) -> Failover:
+    """`answers`: asked and answered moments of submits; `asked_at`: of each acknowledged key; `runs`: (key, moment), each run one."""
     first_run: dict[int, float] = {}
-    for key, moment_ns in runs:
-        moment = moment_ns / 1e9
+    for key, moment in runs:
         first_run[key] = min(moment, first_run.get(key, moment))
-    asked_at = submitters.asked_at
     at_the_kill = [key for key, asked in asked_at.items() if 0 <= asked - killed_at < AT_THE_KILL_S]
     resumed_at = max(first_run[key] for key in at_the_kill if key in first_run)
     moments = [moment for moment in first_run.values() if killed_at < moment <= resumed_at]
@@ -119,8 +126,7 @@ def _judge(
     verdict = judge(submitted=asked_at, executed=first_run, effects=[key for key, _ in runs])
     return Failover(
         tasks_per_s=tasks_per_s,
-        submits_answered_again_s=min(at for asked, at in submitters.answers if asked >= killed_at)
-        - killed_at,
+        submits_answered_again_s=min(at for asked, at in answers if asked >= killed_at) - killed_at,
         executions_resumed_s=resumed_at - killed_at,
         executions_pause_s=max(pauses),
         lost=verdict.lost,

@@ -11,7 +11,7 @@ import pytest
 
 from bench import failover, ledger
 from bench.callers import Answered, closed_loop, percentile, windowed
-from bench.failover_tasks import Failover
+from bench.failover_tasks import Failover, judge_failover
 from bench.measurement import figure, report
 from bench.peers.etcd import MISSING, put_requests
 
@@ -128,6 +128,22 @@ def test_failover_reports_each_figure_of_its_row_without_a_broker() -> None:
     assert figures.keys() >= FAILOVER_FIGURES
     assert figures["ledger_answers_again_s_max"]["median"] == 0.9
     assert figures["lost"]["why"] == "no broker: no Java"
+
+
+def test_a_failover_is_judged_by_what_was_asked_after_the_kill() -> None:
+    # Given a kill at second 10; key 4 waits for the dead node's partition, key 3 runs twice, key 5 never
+    asked_at = {1: 9.9, 2: 10.0, 3: 10.1, 4: 10.2, 5: 10.3, 6: 12.0}
+    runs = [(1, 9.95), (2, 10.5), (3, 10.6), (3, 10.7), (4, 13.0), (6, 12.1)]
+    answers = [(9.9, 9.91), (9.99, 10.01), (10.0, 10.4), (10.1, 10.3)]
+
+    # When it is judged
+    found = judge_failover(answers, asked_at, runs, killed_at=10.0, tasks_per_s=1.0)
+
+    # Then answers to what was asked before do not count, and the slowest partition does
+    assert found.submits_answered_again_s == pytest.approx(0.3)
+    assert found.executions_resumed_s == pytest.approx(3.0)
+    assert found.executions_pause_s == pytest.approx(1.5)
+    assert (found.lost, found.run_twice) == (1, 1)
 
 
 def test_a_lost_task_misses_the_target() -> None:
