@@ -63,12 +63,20 @@ class OneLeaderATerm:
     def __init__(self) -> None:
         self._leaders: dict[int, str] = {}
         self._votes: dict[tuple[int, str], str] = {}
+        self._voters: dict[tuple[int, str], set[str]] = {}  # (term, candidate) -> who voted for it
 
     def stepped(self, change: Change) -> None:
-        if change.leads_anew:
-            term, name = change.now.term, change.node.name
-            if self._leaders.setdefault(term, name) != name:
-                raise Violation(self.name, f"{name} and {self._leaders[term]} both lead term {term}")
+        if not change.leads_anew:
+            return
+        term, name = change.now.term, change.node.name
+        if self._leaders.setdefault(term, name) != name:
+            raise Violation(self.name, f"{name} and {self._leaders[term]} both lead term {term}")
+        members = change.node.replica.raft.members()
+        voters = (self._voters.get((term, name), set()) | {name}) & set(members)
+        if 2 * len(voters) <= len(members):
+            raise Violation(
+                self.name, f"{name} leads term {term} by the votes of {sorted(voters)} of {sorted(members)}"
+            )
 
     def forget(self, name: str) -> None:
         """Its disk is gone, and with it its votes; that no harm comes of it, two leaders would show."""
@@ -76,6 +84,7 @@ class OneLeaderATerm:
             del self._votes[vote]
 
     def voted(self, voter: str, candidate: str, term: int) -> None:
+        self._voters.setdefault((term, candidate), set()).add(voter)
         if self._votes.setdefault((term, voter), candidate) != candidate:
             first = self._votes[(term, voter)]
             raise Violation(self.name, f"{voter} votes for {first} and for {candidate} in term {term}")

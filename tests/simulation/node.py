@@ -54,6 +54,8 @@ class SimNode:
         self.boots = 1  # rises with each power cut
         self.paused = False
         self.rotted = False  # a bit was turned: it may refuse to start
+        self.rot_is_harmless = False  # what was hit is there twice: it may not
+        self.received = ""  # the newest snapshot that came from another node: no older one leads to the log
         self.lacks = (
             True  # it may have forgotten what it once acknowledged: new, wiped, or unsynced at a power cut
         )
@@ -192,7 +194,7 @@ class SimNode:
         self.stop_reason = error
         cluster.note(f"{self.name} stops: {type(error).__name__}: {error}")
         code = error.errno if isinstance(error, OSError) else None
-        if isinstance(error, DataDirectoryError) and self.rotted:
+        if isinstance(error, DataDirectoryError) and self.rotted and not self.rot_is_harmless:
             self.crash(power=False)
             self.state = State.DAMAGED
         elif code in (errno.EIO, errno.ENOSPC) and self.failed_io:
@@ -201,6 +203,11 @@ class SimNode:
             cluster.timeline.after(RETRY_START_S, self.start)
         else:
             cluster.judges.stopped_without_cause(self, error)
+
+    def snapshot_received(self) -> None:
+        """The ledger was loaded while the node runs."""
+        if self.has_replica():
+            self.received = max(name for name in self.disk.names() if name.startswith("snapshot-0"))
 
     def has_replica(self) -> bool:
         """The present life has come as far as to have one."""

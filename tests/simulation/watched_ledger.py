@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from consensus.ledger.machine import Applied, LedgerMachine
@@ -21,3 +22,7 @@ class WatchedLedger(LedgerMachine):
         applied = super().apply(entry, term)
         self._node.cluster.judges.applied(self._node, entry, term, applied)
         return applied
+
+    def load(self, sections: Iterable[tuple[str, bytes]]) -> None:
+        super().load(sections)
+        self._node.snapshot_received()
