@@ -25,7 +25,7 @@ WINDOW_ENTRIES_MAX = 16
 ENTRY_CALLS_MAX = 1024
 CALLS_MAX = 100_000
 CALLS_BYTES_MAX = 64 << 20
-GATHER_S = 0.001  # about what an entry takes: longer only delays, shorter makes entries of few calls
+GATHER_S = 0.002  # about what an entry takes: longer only delays, shorter makes entries of few calls
 REPEAT_FIRST_S = 0.3
 REPEAT_LAST_S = 2.0
 UNKNOWN_ENTRIES_MAX = 64  # kept for `repeat`; the ledger holds the answers from the oldest of them on
@@ -83,7 +83,6 @@ class GroupCommit:
     next_seq: int = 1
     unknown: dict[int, _Unknown] = field(default_factory=dict)
     _proposed_at: float = float("-inf")
-    _proposed_calls: int = 0
     _check_at: float = float("inf")  # no deadline is earlier
 
     def add(self, call: Call) -> None:
@@ -140,7 +139,7 @@ class GroupCommit:
             calls = self._gather()
             if not calls:
                 break
-            self._proposed_at, self._proposed_calls = now, len(calls)
+            self._proposed_at = now
             seq, self.next_seq = self.next_seq, self.next_seq + 1
             merger = Merger(self.session or 0)
             for call in calls:
@@ -164,13 +163,11 @@ class GroupCommit:
         return out
 
     def gathers(self, now: float) -> bool:
-        """Callers of the last entry are likely about to call again: an entry costs the same for one call as for many. Waits for
-        half as many as last time, for an answer, or for `GATHER_S`."""
-        return (
-            bool(self.in_flight)
-            and len(self.waiting) < self._proposed_calls / 2
-            and now - self._proposed_at < GATHER_S
-        )
+        """An entry costs nearly the same for one call as for many, and who was answered is likely about to call again. Waits until as
+        many wait as are on their way, for an answer, or for `GATHER_S`: two halves of the callers take turns."""
+        if not self.in_flight or now - self._proposed_at >= GATHER_S:
+            return False
+        return len(self.waiting) < sum(len(entry.calls) for entry in self.in_flight.values())
 
     def _gather(self) -> list[Call]:
         calls: list[Call] = []

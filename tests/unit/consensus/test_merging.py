@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consensus import operations
 from consensus.errors import ConsensusError, Refused
-from consensus.group_commit import REGULAR_URGENT, Call, GroupCommit
+from consensus.group_commit import GATHER_S, REGULAR_URGENT, Call, GroupCommit
 from consensus.ledger.commands import Entry, Opcode, decode_entry, encode_entry
 from consensus.ledger.machine import LedgerMachine
 from consensus.merging import Merger, PerKey
@@ -108,10 +108,10 @@ def test_a_busy_group_waits_a_moment_for_more_calls_and_an_idle_one_does_not() -
 
     add(10)
     assert len(group.propose(0.0, 0)) == 1, "nothing in flight: at once"
-    add(3)
+    add(9)
     assert group.propose(0.0001, 0) == []
-    add(2)
-    assert len(group.propose(0.0002, 0)) == 1, "half as many as last time"
+    add(1)
+    assert len(group.propose(0.0002, 0)) == 1, "as many as are on their way"
     add(1)
     assert group.propose(0.0003, 0) == []
-    assert len(group.propose(0.0013, 0)) == 1, "the moment is over"
+    assert len(group.propose(0.0002 + GATHER_S, 0)) == 1, "the moment is over"
