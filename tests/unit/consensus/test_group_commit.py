@@ -15,6 +15,7 @@ from consensus.group_commit import (
     CALLS_BYTES_MAX,
     CALLS_MAX,
     ENTRY_CALLS_MAX,
+    GATHER_S,
     UNKNOWN_ENTRIES_MAX,
     UNKNOWN_KEPT_S,
     WINDOW_ENTRIES_MAX,
@@ -298,7 +299,7 @@ def test_the_window_bounds_the_entries_in_flight() -> None:
     out: list[Entry] = []
     for name in range(WINDOW_ENTRIES_MAX + 3):
         group.add(ends.call(str(name)))
-        out += proposed(group, 0.0)
+        out += proposed(group, name * GATHER_S)
 
     assert len(out) == len(group.in_flight) == WINDOW_ENTRIES_MAX
     group.answered(out[0].seq, [0], 0.1)
