@@ -299,7 +299,7 @@ def test_the_window_bounds_the_entries_in_flight() -> None:
     out: list[Entry] = []
     for name in range(WINDOW_ENTRIES_MAX + 3):
         group.add(ends.call(str(name)))
-        out += proposed(group, name * GATHER_S)
+        out += proposed(group, name * 2 * GATHER_S)
 
     assert len(out) == len(group.in_flight) == WINDOW_ENTRIES_MAX
     group.answered(out[0].seq, [0], 0.1)
