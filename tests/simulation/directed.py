@@ -142,10 +142,8 @@ def a3_an_old_acknowledgement_counts_for_nothing(story: Story) -> None:
     network.path(slow.name, leader.name).delay_s = (3.0, 3.0)
     for other in (witness, *others):
         network.cut(leader.name, other.name, holds=False)
-    for number in range(60):  # only `slow` gets them, and says so, slowly
-        entry = encode_entry(Entry(STRANGER, number, 0, 0, [[Opcode.BARRIER]]))
-        leader.replica.raft.propose(REGULAR_URGENT + entry)
-        leader.arrived()
+    for _ in range(60):  # only `slow` gets them, and says so, slowly
+        fill_the_log(leader, 1)
         story.pass_s(0.003)
     acknowledged_s = story.cluster.timeline.now_s
     for other in (witness, *others):
@@ -175,6 +173,14 @@ def a4_nothing_beyond_the_log_is_committed(story: Story) -> None:
         story.pass_s(0.3)
         victim.start()
         story.pass_s(1.0)
+
+
+def fill_the_log(leader: SimNode, entries: int) -> None:
+    """Entries that take room and have no effect."""
+    for number in range(entries):
+        entry = encode_entry(Entry(STRANGER, number, 0, 0, [[Opcode.BARRIER]]))
+        leader.replica.raft.propose(REGULAR_URGENT + entry)
+    leader.arrived()
 
 
 def behind_the_log(story: Story) -> tuple[SimNode, SimNode]:

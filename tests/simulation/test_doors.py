@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pysyncobj.syncobj
 import pytest
 
 from tests.simulation.cluster import Cluster
-from tests.simulation.directed import Story, behind_the_log, plan_of
+from tests.simulation.directed import Story, behind_the_log, fill_the_log, plan_of
 from tests.simulation.faults import draw_plan
+from tests.simulation.node import SimNode
 from tests.simulation.run import run_plan
 
 pytestmark = pytest.mark.simulation
+
+STEP_ENTRIES_MAX = 600  # some milliseconds of work
 
 
 class _Forbidden:
@@ -54,3 +58,29 @@ def test_a_follower_that_waits_for_a_snapshot_is_not_flooded() -> None:
     story.pass_s(10.0)
     # Then a heartbeat goes each way now and then, and not more
     assert (cluster.network.messages - sent_before) / 10 < 200
+
+
+def test_a_long_backlog_is_applied_in_bounded_steps() -> None:
+    """D5: stock applies all of it in one tick, and no heartbeat leaves meanwhile."""
+    # Given a log of 1,500 entries without a snapshot
+    cluster = Cluster(plan_of("A7"))
+    story = Story(cluster)
+    leader = story.leader()
+    for _ in range(30):
+        fill_the_log(leader, 50)
+        story.pass_s(0.1)
+    # When a node starts again and hears that all of it is committed
+    restarted = story.others(leader)[0]
+    restarted.crash(power=False)
+    applied, stepped = [1], cluster.judges.stepped
+
+    def watch(node: SimNode) -> None:
+        stepped(node)
+        if node is restarted:
+            applied.append(node.replica.raft.last_applied)
+
+    cluster.judges.stepped = watch  # type: ignore[method-assign]
+    restarted.start()
+    story.until(lambda: applied[-1] > 1500, within_s=5.0)
+    # Then no step took more than its share
+    assert max(later - earlier for earlier, later in pairwise(applied)) <= STEP_ENTRIES_MAX
