@@ -1,7 +1,7 @@
 """Threads that wait for their calls, woken one after another (shell).
 
 An entry ends the calls of many threads at once. Woken together they all queue for the interpreter's lock, and the Raft thread behind them
-at each of its system calls. So the Raft thread wakes only the first; each woken thread wakes the next before it goes on. The Raft
+at each of its system calls. So the Raft thread wakes only the first few; each woken thread wakes the next before it goes on. The Raft
 thread looks after every chain: one that stands still, because a thread in it gave up, is woken as a whole.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from consensus.errors import ConsensusError
 
+CHAINS = 2  # at once: one runs while another wakes its next on the other core
 STANDSTILL_S = 0.005  # a chain of 64 threads takes about one millisecond
 
 
@@ -80,13 +81,16 @@ class Batons:
                 if not waiter.woken:
                     waiter.wake()
         if self._ended:
-            chain, self._ended = self._ended, []
-            for waiter, following in itertools.pairwise(chain):
-                waiter.then(following)
-            if len(chain) > 1:
-                chains.append((now if now != float("inf") else 0.0, chain))
-            chain[0].wake()
+            ended, self._ended = self._ended, []
+            for start in range(min(CHAINS, len(ended))):
+                chain = ended[start::CHAINS]
+                for waiter, following in itertools.pairwise(chain):
+                    waiter.then(following)
+                if len(chain) > 1:
+                    chains.append((now if now != float("inf") else 0.0, chain))
+                chain[0].wake()
 
-    def wait_s_max(self, wait_s: float) -> float:
-        """How long the Raft thread may sleep while chains run."""
+    def before_wait(self, wait_s: float, now: float) -> float:
+        """`pass_on`, and how long the Raft thread may sleep while chains run."""
+        self.pass_on(now)
         return min(wait_s, STANDSTILL_S) if self._chains else wait_s

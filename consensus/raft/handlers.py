@@ -66,13 +66,13 @@ class Handlers(Campaigns):
         self._sync_at = self._disk_retry_at = 0.0
         self._acks: list[tuple[str, dict[str, Any]]] = []
         self._voters: set[str] = set()
-        self.before_wait: Callable[[], None] = lambda: None  # callers hear what this tick has answered
+        self.before_wait: Callable[[float], float] = lambda wait_s: wait_s  # callers hear what was answered
         self.replication: Replication
 
     # -- the disk before words
 
     def _receive(self, wait_s: float) -> None:
-        self.before_wait()
+        wait_s = self.before_wait(wait_s)
         self._flush()
         for event in self.links.receive(0.0 if self._is_busy() or self.broken is not None else wait_s):
             match event:

@@ -91,7 +91,7 @@ class RaftThread:
         )
         for sentence in (*storage.journal.repairs, *storage.snapshots.damaged):
             LOG.warning("storage_repaired node=%s: %s", node, sentence)
-        self.replica.raft.before_wait = lambda: self._batons.pass_on(time.monotonic())
+        self.replica.raft.before_wait = lambda wait_s: batons.before_wait(wait_s, time.monotonic())
         if not self.replica.raft.members():
             for peer in peers:
                 if peer != node:
@@ -158,7 +158,7 @@ class RaftThread:
                 self.replica.add(call)
             else:
                 self.replica.repeat(call_id, call)
-        self.replica.step(0.0 if not self._calls.empty() else self._batons.wait_s_max(wait_s))
+        self.replica.step(0.0 if not self._calls.empty() else wait_s)
         if (self.replica.session is not None) != self.has_session.is_set():
             if self.replica.session is not None:
                 self.has_session.set()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from consensus.waiting import STANDSTILL_S, Batons, Waiter
+from consensus.waiting import CHAINS, STANDSTILL_S, Batons, Waiter
 
 pytestmark = pytest.mark.unit
 WITHIN_S = 10.0
@@ -52,18 +52,19 @@ def test_all_callers_of_a_batch_are_woken_by_one_wake() -> None:
 
 
 def test_a_chain_that_stands_still_is_woken_as_a_whole() -> None:
-    gone = Waiter()
-    assert not gone.wait(0.0)
-    callers, batons = Callers(3), Batons()
+    gone = [Waiter() for _ in range(CHAINS)]
+    for waiter in gone:
+        assert not waiter.wait(0.0)
+    callers, batons = Callers(3 * CHAINS), Batons()
     batons.adopt()
-    for waiter in [gone, *callers.waiters]:
+    for waiter in [*gone, *callers.waiters]:
         batons.ended(waiter)
-    batons.pass_on(1.0)
+    wait_s = batons.before_wait(1.0, now=1.0)
     assert callers.awake == []
-    assert batons.wait_s_max(1.0) <= STANDSTILL_S, "the Raft thread must come back to look"
+    assert wait_s <= STANDSTILL_S, "the Raft thread must come back to look"
     batons.pass_on(1.0 + 2 * STANDSTILL_S)
     callers.join()
-    assert batons.wait_s_max(1.0) == 1.0
+    assert batons.before_wait(1.0, now=2.0) == 1.0
 
 
 def test_a_call_that_ends_on_another_thread_wakes_at_once() -> None:
