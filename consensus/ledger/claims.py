@@ -78,9 +78,8 @@ def _claim(key: int, row: Row) -> Claim:
     return Claim(key, word >> 32, word & 0xFFFFFFFF, lower >> 3, ClaimState(lower & 3), bool(lower & 4))
 
 
-def _judge(entry: Claim | None, after: int, session_open: bool) -> ClaimKind:
-    if entry is None:
-        return ClaimKind.GO
+def _judge(entry: Claim, after: int, session_open: bool) -> ClaimKind:
+    """A key without an entry is *go*."""
     if after < entry.after or entry.after < after < entry.attempt:
         return ClaimKind.STALE
     match entry.state:
@@ -173,28 +172,36 @@ class Claims:
 
     def _claim_all(self, session: int, pairs: list[tuple[int, int]]) -> list[int]:
         answers: list[int] = []
-        taken: list[Claim] = []
+        changes: list[Change] = []
         left: list[int] = []  # closed sessions that lose a claim
+        executed, get = self._executed, self._rows.get
         for key, after in pairs:
-            if key in self._executed:
+            if key in executed:
                 answers += (ClaimKind.EXECUTED, 0, 0)
                 continue
-            entry = self.get(key)
-            kind = _judge(entry, after, entry is not None and self._sessions.open(entry.session))
-            if kind is ClaimKind.GO or kind is ClaimKind.RECOVER:
-                # above `after` as well: a key without an entry may have failed before, in a run that was not claimed
-                attempt = max(after, 0 if entry is None else entry.attempt) + 1
-                if attempt > ATTEMPT_MAX:
-                    raise CommandRefused(f"key {key} has no attempt left")
-                taken.append(Claim(key, after, attempt, session, ClaimState.HELD, kind is ClaimKind.RECOVER))
-                if entry is not None and entry.standing():
-                    left.append(entry.session)
-                answers += (kind, attempt, session)
+            # above `after` as well: a key without an entry may have failed before, in a run that was not claimed
+            attempt = after + 1
+            row = get(key)
+            if row is None:  # by far the most: the short way to what `_judge` and `Claim.change` say of it
+                kind = ClaimKind.GO
+                change: Change = (key, (after << 32 | attempt, session << 3))
             else:
-                assert entry is not None
-                answers += (kind, entry.attempt, entry.session)
-        self._rows.change([claim.change() for claim in taken])
-        self._sessions.count_claims(session, len(taken))
+                entry = _claim(key, row)
+                kind = _judge(entry, after, self._sessions.open(entry.session))
+                if kind is not ClaimKind.GO and kind is not ClaimKind.RECOVER:
+                    answers += (kind, entry.attempt, entry.session)
+                    continue
+                attempt = max(after, entry.attempt) + 1
+                disturbed = kind is ClaimKind.RECOVER
+                change = Claim(key, after, attempt, session, ClaimState.HELD, disturbed).change()
+                if entry.standing():
+                    left.append(entry.session)
+            if attempt > ATTEMPT_MAX:
+                raise CommandRefused(f"key {key} has no attempt left")
+            changes.append(change)
+            answers += (kind, attempt, session)
+        self._rows.change(changes)
+        self._sessions.count_claims(session, len(changes))
         for closed in left:
             self._sessions.count_claims(closed, -1)
         return answers

@@ -129,6 +129,10 @@ class PackedRows:
 
 
 def _change(keys: array[int], values: array[int], key: int, row: Row | None) -> None:
+    if row is not None and (not keys or key > keys[-1]):  # the usual case: keys are handed out rising
+        keys.append(key)
+        values.extend(row)
+        return
     place = bisect_left(keys, key)
     there = place < len(keys) and keys[place] == key
     if row is None:
