@@ -241,6 +241,57 @@ def a7_two_removals_at_once_are_one(story: Story) -> None:
     story.mend(leader, others)
 
 
+def a7b_a_restarted_group_is_the_last_in_its_log(story: Story) -> None:
+    """A fourth node was added; all are killed and start again before any of them has applied that anew."""
+    cluster = story.cluster
+    added = cluster.add_spare()
+    assert added is not None
+    added.start()
+    cluster.workload.change_group(lambda group: tuple(sorted({*group, added.name})))
+    story.until(lambda: len(cluster.group()) == 4, within_s=10.0)
+    story.committed(story.notes(story.leader(), 3))
+    for node in cluster.live():
+        node.crash(power=False)
+    for node in cluster.nodes.values():
+        node.start()
+    story.leader()
+
+
+def a8_a_vote_that_comes_twice_is_one_vote(story: Story) -> None:
+    """A8: five nodes; a candidate is heard by one other only, whose answer comes twice."""
+    leader = story.leader()
+    candidate, voter, *deaf = story.others(leader)
+    for node in (leader, *deaf):
+        story.cluster.network.cut(candidate.name, node.name, holds=False)
+    story.cluster.network.path(voter.name, candidate.name).duplicate = 1.0
+    candidate.replica.raft.campaign_now = True
+    candidate.arrived()
+    story.pass_s(2.0)
+    story.cluster.network.calm()
+
+
+def b6_a_torn_vote_is_no_old_vote(story: Story) -> None:
+    """B6: a node loses power in the middle of writing its vote, again and again."""
+    victim, rival, third = story.cluster.nodes.values()
+    network = story.cluster.network
+    for number in range(24):
+        story.campaign(third)
+        story.cut(third, [victim, rival])
+        network.cut(victim.name, rival.name, holds=False)
+        rival.replica.raft.campaign_now = (
+            True  # the victim votes for it, which nothing but the slots will know
+        )
+        rival.arrived()
+        story.pass_s(0.05)
+        victim.disk.operations_until_crash, victim.disk.crash_cuts_power = 1 + number % 2, True
+        victim.replica.raft.campaign_now = True  # and is torn on its way into the next term
+        victim.arrived()
+        story.pass_s(0.3)
+        network.calm()
+        victim.start()
+        story.pass_s(0.7)
+
+
 def b2_a_snapshot_costs_no_entries(story: Story) -> None:
     """B2: a node is killed when its snapshot has its name and its log has not been shortened yet."""
     leader = story.leader()
@@ -323,6 +374,9 @@ STORIES: dict[str, tuple[Callable[[Story], None], int]] = {  # and how many node
     "A5": (a5_a_late_snapshot_takes_nothing_back, 3),
     "A6": (a6_chunks_in_any_order_make_the_right_snapshot, 3),
     "A7": (a7_two_removals_at_once_are_one, 3),
+    "A7b": (a7b_a_restarted_group_is_the_last_in_its_log, 3),
+    "A8": (a8_a_vote_that_comes_twice_is_one_vote, 5),
+    "B6": (b6_a_torn_vote_is_no_old_vote, 3),
     "B2": (b2_a_snapshot_costs_no_entries, 3),
     "B10": (b10_an_empty_disk_elects_nobody_who_lacks_entries, 3),
     "C3": (c3_a_new_life_hears_no_old_answers, 3),

@@ -59,8 +59,8 @@ class _Inode:
             before, now = old.ljust(PAGE_BYTES, b"\0")[: end - start], self.data[start:end]
             changed = [place for place in range(end - start) if before[place] != now[place]]
             if changed:
-                torn = rng.randint(changed[0], changed[-1] + 1)  # where tearing is seen
-                cut = rng.choice((0, 0, torn, end - start))
+                torn = rng.choice(changed) + rng.randrange(2)  # where tearing is seen
+                cut = rng.choice((0, torn, torn, end - start))
                 self.data[start + cut : end] = before[cut:]
         del self.data[size:]
         self.undo.clear()
