@@ -48,7 +48,7 @@ def test_the_same_seed_is_the_same_run_in_another_process() -> None:
 def test_a_repair_that_is_switched_off_is_found() -> None:
     run = simulate("--mutant", "C2b", "--seeds", "20", "--jobs", "1", "--first")
     assert run.returncode == 1
-    assert "I8 is broken" in run.stdout
+    assert re.search(r"I[68] is broken", run.stdout)
 
 
 def test_the_unmodified_library_fails() -> None:
