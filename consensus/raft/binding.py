@@ -318,6 +318,10 @@ class LedgerNode(Leading, SyncObj):  # type: ignore[misc]
         self.urgent = True
         self._caught_up()  # elected by every member, or by those who lost nothing
         SyncObj._SyncObj__onBecomeLeader(self)
+        if (
+            len(self._group) == 1
+        ):  # the library counts in this very tick, and its own entry is all there is to count
+            self._flush()
 
     def _SyncObj__applyLogEntries(self) -> bool:
         return self.apply_committed()

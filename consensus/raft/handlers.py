@@ -238,6 +238,7 @@ class Handlers(Campaigns):
             "next_node_idx": next_index,
             "reset": not success,
             "success": success,
+            "caught_up": not self.must_catch_up,
         }
         self._acks.append((peer, answer))
 

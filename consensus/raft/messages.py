@@ -20,7 +20,14 @@ FIELDS: dict[str, dict[str, type]] = {
         "entries": list,
         "quiet": bool,  # only tells the commit index: no answer wanted
     },
-    "next_node_idx": {"term": int, "echo": int, "next_node_idx": int, "reset": bool, "success": bool},
+    "next_node_idx": {
+        "term": int,
+        "echo": int,
+        "next_node_idx": int,
+        "reset": bool,
+        "success": bool,
+        "caught_up": bool,  # this node lacks nothing that it may once have acknowledged
+    },
     "snapshot_chunk": {
         "term": int,
         "number": int,

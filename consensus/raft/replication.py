@@ -39,9 +39,11 @@ class Replication:
         self.stamps = Stamps()
         self._transfers: dict[Any, Transfer] = {}
         self._round: dict[int, dict[str, Any]] = {}
+        self._caught_up: set[Any] = set()
 
     def begin(self) -> None:
         self.stamps.begin()
+        self._caught_up.clear()
         self.close()
 
     def close(self) -> None:
@@ -52,6 +54,7 @@ class Replication:
     def link_changed(self, node: Any) -> None:
         """The link came or went: what was on its way is void, and so is what the node once said to have (it may have lost power)."""
         self.stamps.forget(node.id)
+        self._caught_up.discard(node)
         if node in self.match_index:
             self.match_index[node] = 0
             self.next_index[node] = self._log[-1][1] + 1
@@ -68,7 +71,8 @@ class Replication:
             transfer.file.close()
 
     def missing_entries(self, node: Any) -> int | None:
-        return self._log[-1][1] - self.match_index[node] if node in self.match_index else None
+        """None: unknown, or it would not help to elect a leader yet (a member that votes for nobody could leave the group without one)."""
+        return self._log[-1][1] - self.match_index[node] if node in self._caught_up else None
 
     def begin_round(self) -> None:
         """Until the next round followers at the same index get the same message, which is then encoded once."""
@@ -107,6 +111,8 @@ class Replication:
             if transfer is not None and message["index"] == transfer.file.index:
                 transfer.answered(message["offset"], now)
             return
+        if message["caught_up"]:
+            self._caught_up.add(node)
         next_index = message["next_node_idx"]
         if not 1 <= next_index <= self._log[-1][1] + 1:
             if message["success"]:

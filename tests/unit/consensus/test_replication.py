@@ -53,7 +53,9 @@ class Leader:
         self.replication.send_to(B, term=5, commit_index=1, beat=beat, now=now)
         return list(self.sent)
 
-    def answer(self, to: dict[str, Any], next_index: int, *, success: bool = True) -> None:
+    def answer(
+        self, to: dict[str, Any], next_index: int, *, success: bool = True, caught_up: bool = True
+    ) -> None:
         self.replication.answered(
             B,
             {
@@ -62,6 +64,7 @@ class Leader:
                 "next_node_idx": next_index,
                 "reset": not success,
                 "success": success,
+                "caught_up": caught_up,
             },
             0.0,
         )
@@ -174,3 +177,13 @@ def test_a_follower_behind_the_memory_gets_the_snapshot_and_one_probe_a_heartbea
     assert len(leader.send()) == 1
     leader.answer(leader.send(beat=True)[0], 106)
     assert (leader.matched, indices(leader.send()[0])) == (105, [106, 107, 108, 109])
+
+
+def test_a_stranger_that_votes_for_nobody_yet_is_not_told_ready_to_be_added(tmp_path: Path) -> None:
+    leader = Leader(tmp_path)
+    leader.answer(leader.send(beat=True)[0], 11, caught_up=False)
+    assert leader.replication.missing_entries(B) is None
+    leader.answer(leader.send(beat=True)[0], 11)
+    assert leader.replication.missing_entries(B) == 0
+    leader.replication.link_changed(B)
+    assert leader.replication.missing_entries(B) is None, "it may have come back with an empty directory"
