@@ -56,3 +56,16 @@ def test_a_call_that_comes_while_the_thread_ends_is_refused_and_never_waits(tmp_
             service.reserve_future(1).result(10)
     finally:
         service.stop()
+
+
+def test_the_service_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    service = KeyService(free_address(), [], tmp_path)
+    starter = threading.Thread(target=service.start)
+    starter.start()
+    starter.join(20)
+    assert not starter.is_alive()
+    try:
+        service.wait_ready(20)
+        assert service.reserve(1).start == 1
+    finally:
+        service.stop()
