@@ -5,8 +5,8 @@ that is missing later is refused, never begun anew. It also keeps the founders o
 at the last start.
 
 A node may lack what it once acknowledged when its directory is new (nobody knows whether it replaces a lost one), and under sync mode
-interval when the boot id is another one (the machine may have lost power, and with it the last interval of marks) or when the end of its
-journal had to be cut off. It then must not help to elect a leader that lacks it too, until it has caught up: `Storage.must_catch_up`.
+interval when the boot id is another one (the machine may have lost power, and with it the last interval of marks). It then must not help
+to elect a leader that lacks it too, until it has caught up: `Storage.must_catch_up`.
 """
 
 from __future__ import annotations
@@ -111,10 +111,8 @@ def _open(disk: Disk, asked: _Identity, cluster: str, node: str, segment_bytes_m
     interval = SyncMode.INTERVAL in (asked.sync, stored.sync)
     must_catch_up = stored.must_catch_up or (interval and asked.boot_id != stored.boot_id)
     current = replace(stored, sync=asked.sync, boot_id=asked.boot_id, must_catch_up=must_catch_up)
-    # Under sync mode interval a tail that is cut was acknowledged, perhaps. That must be known before it is gone.
-    opening = replace(current, must_catch_up=must_catch_up or interval)
-    if opening != stored:
-        _replace_identity(disk, reserve, opening, cluster, node)
+    if current != stored:
+        _replace_identity(disk, reserve, current, cluster, node)
     for name in (_IDENTITY_NEW_NAME, FIRST_START_NAME):
         if name in disk.names():
             disk.remove(name)
@@ -122,10 +120,6 @@ def _open(disk: Disk, asked: _Identity, cluster: str, node: str, segment_bytes_m
     journal = Journal(disk, reserve, cluster=cluster, node=node, segment_bytes_max=segment_bytes_max)
     snapshots = SnapshotStore(disk, cluster=cluster, node=node)
     _refuse_gap(journal, snapshots)
-    if interval and journal.tail_cut:
-        must_catch_up = True
-    elif opening != current:
-        _replace_identity(disk, reserve, current, cluster, node)
     reserve.restore()
 
     def caught_up() -> None:

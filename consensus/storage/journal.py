@@ -59,7 +59,6 @@ class Journal:
         self._votes = VoteSlots(disk, cluster=cluster, node=node)
         found = read_segments(disk, self._votes.vote, cluster=cluster, node=node)
         self.repairs = self._votes.repairs + found.repairs
-        self.tail_cut = found.tail_cut
         self._segments: list[Segment] = found.segments
         self._entries: list[LogEntry] = found.entries
         self._seed, self._header_bytes = found.header.seed, found.header.size_bytes

@@ -69,7 +69,6 @@ class Found:
     header: Header
     end_bytes: int
     sealed: bool
-    tail_cut: bool  # bytes were thrown away that nothing proves to have been synced
     repairs: list[str]
 
 
@@ -88,7 +87,7 @@ def read_segments(disk: Disk, expected: Vote, *, cluster: str, node: str) -> Fou
         raise DataDirectoryError(
             f"{names[max(names)]} is newer than the vote files: they were replaced by old ones; {REJOIN}"
         )
-    segments, entries, tail_cut = [], list[LogEntry](), False
+    segments, entries = [], list[LogEntry]()
     for number in sorted(names):
         segment, header, result = _read_segment(disk, number, names[number], entries, cluster, node)
         segments.append(segment)
@@ -100,14 +99,12 @@ def read_segments(disk: Disk, expected: Vote, *, cluster: str, node: str) -> Fou
             )
         if result.good_bytes < size:
             _cut_tail(disk, segment.name, result.good_bytes, size, repairs)
-            tail_cut = True
     return Found(
         segments=segments,
         entries=entries,
         header=header,
         end_bytes=result.good_bytes,
         sealed=result.sealed,
-        tail_cut=tail_cut,
         repairs=repairs,
     )
 

@@ -230,10 +230,16 @@ class Injector:
         if not node.up or node.rotted or not cluster.may_lack(node):
             return None
         node.rotted = True
+        synced_bytes = node.storage.journal._synced_bytes
         node.crash(power=False)
         names = [name for name in node.disk.names() if node.disk.size_bytes(name)]
         name = names[fault.other % len(names)]
-        offset = int(fault.amount * node.disk.size_bytes(name))
+        size = node.disk.size_bytes(name)
+        if cluster.plan.interval and name == max(
+            (known for known in names if known.startswith("journal-")), default=""
+        ):
+            size = min(size, synced_bytes)  # what was only written is in memory, where disks do not rot
+        offset = int(fault.amount * size)
         node.disk.turn_a_bit(name, offset, fault.other % 8)
         snapshots = [known for known in names if known.startswith("snapshot-0")]
         spare = name in snapshots and len(snapshots) > 1 and name != node.received

@@ -293,8 +293,6 @@ class WordsAfterDisk:
 
     def started(self, node: SimNode) -> None:
         journal = node.storage.journal
-        if not self._synced_at_once and node.storage.must_catch_up:  # it says itself that it may lack some
-            self.forget_entries(node.name)
         index, term = self._promised.get(node.name, (0, 0))
         first, (_, end, end_term) = journal[0][1], journal[-1]
         if index > end and end_term <= term:

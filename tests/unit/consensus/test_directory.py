@@ -27,7 +27,6 @@ from tests.unit.consensus.stored import (
     new_disk,
     opened,
     save_snapshot,
-    segments,
 )
 
 pytestmark = pytest.mark.unit
@@ -212,32 +211,3 @@ def test_must_catch_up_is_told_at_each_start_until_the_node_has_caught_up() -> N
 
     disk.crash(power=True)
     assert not opened(disk, sync=SyncMode.ALWAYS, boot_id="boot-3").must_catch_up
-
-
-def test_under_sync_mode_interval_a_node_whose_journal_was_cut_must_catch_up() -> None:
-    """Its last batch was acknowledged when it was written; nothing proves that it was ever synced."""
-    for sync, cut, expected in (
-        (SyncMode.INTERVAL, True, True),
-        (SyncMode.INTERVAL, False, False),
-        (SyncMode.ALWAYS, True, False),
-    ):
-        disk = new_disk()
-        storage = opened(disk, sync=sync)
-        storage.caught_up()
-        append(storage.journal, 1, 4)
-        for number in range(5, 8):
-            storage.journal.add(*entry(number))
-        storage.journal.write()
-        disk.crash(power=False)
-        if cut:
-            name = segments(disk)[-1]
-            disk.turn_a_bit(name, disk.size_bytes(name) - 20, 0)
-
-        again = opened(disk, sync=sync)
-
-        assert again.must_catch_up is expected
-        assert again.journal.tail_cut is cut
-        disk.crash(power=False)
-        assert opened(disk, sync=sync).must_catch_up is expected, (
-            "it must be remembered until it has caught up"
-        )
