@@ -25,6 +25,7 @@ from consensus.raft.raft_thread import RaftThread
 from consensus.storage.directory import lock_directory
 from consensus.storage.journal import SyncMode
 from consensus.transport.certificates import TlsFiles
+from consensus.transport.resolver import split_address
 from consensus.waiting import Batons
 
 MEMBERSHIP_TIMEOUT_S = 15.0  # a new node is fed the snapshot before it counts
@@ -140,11 +141,11 @@ class KeyService(KeyCalls, KeyReads):
 
     def add_member(self, node: str, *, timeout_s: float = MEMBERSHIP_TIMEOUT_S) -> tuple[str, ...]:
         """-> the new group. Refused while another change is under way, or when the group is not what this node knows."""
-        before = self.members()
+        before = _with_address(self.members(), node)
         return self._change_group(before, {*before, node}, timeout_s)
 
     async def aadd_member(self, node: str, *, timeout_s: float = MEMBERSHIP_TIMEOUT_S) -> tuple[str, ...]:
-        before = self.members()
+        before = _with_address(self.members(), node)
         return await self._achange_group(before, {*before, node}, timeout_s)
 
     def remove_member(self, node: str, *, timeout_s: float = MEMBERSHIP_TIMEOUT_S) -> tuple[str, ...]:
@@ -177,6 +178,15 @@ class KeyService(KeyCalls, KeyReads):
         if self._raft is None:
             raise Refused(f"the key service of {self._listen} was not started")
         return self._raft
+
+
+def _with_address(members: tuple[str, ...], node: str) -> tuple[str, ...]:
+    """`members`, if `node` could ever be one."""
+    try:
+        split_address(node)
+    except ValueError as error:
+        raise Refused(f"{node!r} cannot be added to the group: {error}") from None
+    return members
 
 
 def _check_loopback(address: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus import ConsensusError, KeyService, NoQuorum
+from consensus import ConsensusError, KeyService, NoQuorum, Refused
 from tests.chaos.addresses import free_addresses
 
 pytestmark = pytest.mark.integration
@@ -149,6 +149,8 @@ def test_a_node_that_is_not_there_is_not_added_and_the_group_goes_on(group: Grou
     first = group.services[group.addresses[0]]
     with pytest.raises(ConsensusError):
         first.add_member(group.addresses[3], timeout_s=2.0)
+    with pytest.raises(Refused, match="host:port"):
+        first.add_member("nonsense")
     first.reserve(1, timeout_s=WITHIN_S)
     assert set(first.members()) == set(group.addresses[:3])
 
