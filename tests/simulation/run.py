@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from consensus.raft import snapshot_transfer
 from tests.simulation.cluster import Cluster
 from tests.simulation.directed import plan_of, tell
 from tests.simulation.faults import Fault, Plan, draw_plan
@@ -58,6 +59,7 @@ def run_plan(
     play: Callable[[Cluster], None] = Cluster.run,
 ) -> Result:
     random.seed(plan.seed)  # the library draws its election timeouts from the global one
+    sizes = snapshot_transfer.CHUNK_BYTES, snapshot_transfer.WINDOW_BYTES  # a plan has its own
     logging.disable(logging.CRITICAL)
     started = time.process_time()
     invariant, why = None, ""
@@ -73,6 +75,8 @@ def run_plan(
             why += "\n" + "".join(traceback.format_exception(violation.__cause__))
     finally:
         gc.enable()
+        logging.disable(logging.NOTSET)
+        snapshot_transfer.CHUNK_BYTES, snapshot_transfer.WINDOW_BYTES = sizes
     heard: dict[str, int] = {}
     for (_, outcome), count in cluster.workload.heard.items():
         heard[outcome.value] = heard.get(outcome.value, 0) + count
