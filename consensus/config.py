@@ -18,6 +18,7 @@ class LedgerConfig:
     lease_s: a session that has not been renewed for this long is closed by the leader (plus `lease_margin_s`).
     snapshot_every_s, snapshot_entries: whichever comes first starts a snapshot.
     kept_entries: log entries kept in memory behind a snapshot, so that a follower that lags a little needs no snapshot.
+    snapshot_chunk_bytes: of one message while a snapshot is sent; at most half of the largest frame.
     sync_interval_s: with SyncMode.INTERVAL marks are flushed this often.
     """
 
@@ -30,6 +31,7 @@ class LedgerConfig:
     snapshot_every_s: float = 60.0
     snapshot_entries: int = 50_000
     kept_entries: int = 5_000
+    snapshot_chunk_bytes: int = 128 * 1024
     sync_interval_s: float = 0.2
 
     def __post_init__(self) -> None:
@@ -42,6 +44,8 @@ class LedgerConfig:
             raise Refused(
                 f"leader_fallback_s {self.leader_fallback_s:g} must lie between heartbeat_s and election_min_s"
             )
+        if not 1 <= self.snapshot_chunk_bytes <= 512 * 1024:
+            raise Refused(f"snapshot_chunk_bytes {self.snapshot_chunk_bytes} must lie between 1 and 524288")
         if self.lease_s < 4 * self.election_max_s / 2 or self.snapshot_every_s <= 0 or self.kept_entries < 1:
             raise Refused(
                 f"lease_s {self.lease_s:g} must outlast an election; snapshot_every_s and kept_entries are positive"

@@ -149,6 +149,7 @@ class LedgerNode(Leading, SyncObj):  # type: ignore[misc]
             links.send,
             next_index=self._SyncObj__raftNextIndex,
             match_index=self._SyncObj__raftMatchIndex,
+            chunk_bytes=config.snapshot_chunk_bytes,
         )
         if start is not None:
             self._restored(start.head.last[1])

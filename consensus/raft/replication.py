@@ -12,7 +12,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from consensus.raft.append_check import Log, LogEntry, term_at
-from consensus.raft.snapshot_transfer import Transfer
+from consensus.raft.snapshot_transfer import CHUNK_BYTES, Transfer
 from consensus.raft.stamps import Stamps
 from consensus.storage.snapshots import SnapshotStore
 
@@ -33,10 +33,12 @@ class Replication:
         *,
         next_index: MutableMapping[Any, int],
         match_index: MutableMapping[Any, int],
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self._log, self._snapshots, self._send = log, snapshots, send
         self.next_index, self.match_index = next_index, match_index
         self.stamps = Stamps()
+        self._chunk_bytes = chunk_bytes
         self._transfers: dict[Any, Transfer] = {}
         self._round: dict[int, dict[str, Any]] = {}
         self._caught_up: set[Any] = set()
@@ -152,12 +154,12 @@ class Replication:
             file = self._snapshots.newest_file()
             if file is None:
                 return
-            transfer = self._transfers[node] = Transfer(file, now)
+            transfer = self._transfers[node] = Transfer(file, now, self._chunk_bytes)
         elif transfer.file.index < self._log[0][1] or transfer.begun_anew >= REFUSALS_MAX:
             file = self._snapshots.newest_file()
             if file is not None and file.index > transfer.file.index:
                 transfer.file.close()
-                transfer = self._transfers[node] = Transfer(file, now)
+                transfer = self._transfers[node] = Transfer(file, now, self._chunk_bytes)
         messages = transfer.chunks(now)
         if not messages and beat:
             messages = [transfer.probe()]

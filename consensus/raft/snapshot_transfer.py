@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 CHUNK_BYTES = 128 * 1024  # an eighth of the largest frame
-WINDOW_BYTES = 8 * CHUNK_BYTES  # on their way to one follower, below the bound of its out-queue
+WINDOW_CHUNKS = 8  # on their way to one follower, below the bound of its out-queue
 RESEND_AFTER_S = 1.0
 
 
@@ -38,6 +38,7 @@ class Transfer:
 
     file: SnapshotFile
     progress_at: float
+    chunk_bytes: int = CHUNK_BYTES
     sent: int = 0
     acknowledged: int = 0
     begun_anew: int = 0  # how often the follower threw it away: it restarted, or the file is damaged
@@ -47,8 +48,11 @@ class Transfer:
         if now - self.progress_at > RESEND_AFTER_S:
             self.sent, self.progress_at = self.acknowledged, now
         chunks = []
-        while self.sent < self.file.size_bytes and self.sent - self.acknowledged < WINDOW_BYTES:
-            data = self.file.read(self.sent, CHUNK_BYTES)
+        while (
+            self.sent < self.file.size_bytes
+            and self.sent - self.acknowledged < WINDOW_CHUNKS * self.chunk_bytes
+        ):
+            data = self.file.read(self.sent, self.chunk_bytes)
             chunks.append(self._message(self.sent, data))
             self.sent += len(data)
         return chunks

@@ -13,7 +13,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from consensus.config import LedgerConfig
-from consensus.raft import snapshot_transfer
 from consensus.raft.replica import Replica
 from consensus.storage.journal import SyncMode
 from tests.simulation.clock import NodeClock, Timeline
@@ -51,9 +50,8 @@ class Cluster:
             snapshot_every_s=20.0,
             snapshot_entries=plan.snapshot_entries,
             kept_entries=max(5, plan.snapshot_entries // 4),
+            snapshot_chunk_bytes=plan.chunk_bytes,
         )
-        snapshot_transfer.CHUNK_BYTES = plan.chunk_bytes
-        snapshot_transfer.WINDOW_BYTES = 8 * plan.chunk_bytes
         self.network = Network(self.timeline, Random(f"{plan.seed}/network"))
         self.founders = tuple(f"n{number}:7000" for number in range(plan.nodes))
         self.nodes: dict[str, SimNode] = {

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from consensus.raft import snapshot_transfer
 from tests.simulation.cluster import Cluster
 from tests.simulation.directed import plan_of, tell
 from tests.simulation.faults import Fault, Plan, draw_plan
@@ -59,7 +58,6 @@ def run_plan(
     play: Callable[[Cluster], None] = Cluster.run,
 ) -> Result:
     random.seed(plan.seed)  # the library draws its election timeouts from the global one
-    sizes = snapshot_transfer.CHUNK_BYTES, snapshot_transfer.WINDOW_BYTES  # a plan has its own
     logging.disable(logging.CRITICAL)
     started = time.process_time()
     invariant, why = None, ""
@@ -76,7 +74,6 @@ def run_plan(
     finally:
         gc.enable()
         logging.disable(logging.NOTSET)
-        snapshot_transfer.CHUNK_BYTES, snapshot_transfer.WINDOW_BYTES = sizes
     heard: dict[str, int] = {}
     for (_, outcome), count in cluster.workload.heard.items():
         heard[outcome.value] = heard.get(outcome.value, 0) + count

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.raft.snapshot_transfer import CHUNK_BYTES, RESEND_AFTER_S, WINDOW_BYTES, Transfer
+from consensus.raft.snapshot_transfer import CHUNK_BYTES, RESEND_AFTER_S, WINDOW_CHUNKS, Transfer
 
 pytestmark = pytest.mark.unit
+WINDOW_BYTES = WINDOW_CHUNKS * CHUNK_BYTES
 
 
 @dataclass
