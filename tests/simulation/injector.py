@@ -175,7 +175,7 @@ class Injector:
                 return node.start
             case Kind.SNAPSHOT:
                 if node.reachable():
-                    node.replica.raft.forceLogCompaction()
+                    node.replica.snapshots.want()
                 return None
             case Kind.ADD_NODE:
                 self._add()

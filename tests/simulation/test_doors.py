@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulation.cluster import Cluster
 from tests.simulation.directed import Story, behind_the_log, fill_the_log, plan_of
-from tests.simulation.faults import draw_plan
+from tests.simulation.faults import Fault, Kind, draw_plan
 from tests.simulation.node import SimNode
 from tests.simulation.run import run_plan
 
@@ -84,3 +84,17 @@ def test_a_long_backlog_is_applied_in_bounded_steps() -> None:
     story.until(lambda: applied[-1] > 1500, within_s=5.0)
     # Then no step took more than its share
     assert max(later - earlier for earlier, later in pairwise(applied)) <= STEP_ENTRIES_MAX
+
+
+def test_a_snapshot_that_a_plan_asks_for_is_taken() -> None:
+    # Given a plan that asks the first node for one, long before the log is long enough
+    asked = Fault(at_s=4.0, lasts_s=1.0, kind=Kind.SNAPSHOT, node=0, other=0, amount=0.5, choice=False)
+    cluster = Cluster(replace(plan_of("A7"), faults=(asked,), clients=2))
+    # When it runs
+    cluster.run(run_s=8.0)
+    # Then that node has one, and no other
+    taken = {
+        name: any(file.startswith("snapshot-0") for file in node.disk.names())
+        for name, node in cluster.nodes.items()
+    }
+    assert taken == {name: name == cluster.founders[0] for name in cluster.nodes}
