@@ -64,8 +64,11 @@ class Batons:
     def close(self) -> None:
         """Wakes all; what ends later is woken at once."""
         self._owner = None
-        self.pass_on(float("inf"))
-        self.pass_on(float("inf"))
+        for chain in (self._ended, *(chain for _, chain in self._chains)):
+            for waiter in chain:
+                waiter.wake()
+        self._ended = []
+        self._chains.clear()
 
     def ended(self, waiter: Waiter) -> None:
         if threading.get_ident() == self._owner:
@@ -87,7 +90,7 @@ class Batons:
                 for waiter, following in itertools.pairwise(chain):
                     waiter.then(following)
                 if len(chain) > 1:
-                    chains.append((now if now != float("inf") else 0.0, chain))
+                    chains.append((now, chain))
                 chain[0].wake()
 
     def before_wait(self, wait_s: float, now: float) -> float:

@@ -7,13 +7,14 @@ A dict of objects would take 200 bytes a row, one large array would move megabyt
 
 from __future__ import annotations
 
-import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgpack
+
+from consensus.ledger.little_endian import from_bytes, to_bytes
 
 CHUNK_ROWS_MAX = 512
 CHUNK_ROWS_FILLED = 384  # what a chunk that is split or loaded gets: room for the next inserts
@@ -98,7 +99,7 @@ class PackedRows:
         chunks: list[Chunk] = []
         for piece in pieces:
             key_bytes, value_bytes = msgpack.unpackb(piece)
-            chunks += _cut(_from_bytes(key_bytes), _from_bytes(value_bytes))
+            chunks += _cut(from_bytes("Q", key_bytes), from_bytes("Q", value_bytes))
         if any(len(values) != 2 * len(keys) for keys, values in chunks):
             raise ValueError("a piece of packed rows has keys without their values")
         self._firsts = [chunk.keys[0] for chunk in chunks]
@@ -156,21 +157,6 @@ def _cut(keys: array[int], values: array[int]) -> list[Chunk]:
 def _pieces(chunks: list[Chunk]) -> Iterator[bytes]:
     for start in range(0, len(chunks), PIECE_CHUNKS):
         part = chunks[start : start + PIECE_CHUNKS]
-        keys = b"".join(_to_bytes(chunk.keys) for chunk in part)
-        values = b"".join(_to_bytes(chunk.values) for chunk in part)
+        keys = b"".join(to_bytes(chunk.keys) for chunk in part)
+        values = b"".join(to_bytes(chunk.values) for chunk in part)
         yield bytes(msgpack.packb([keys, values]))
-
-
-def _to_bytes(numbers: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        numbers = numbers[:]
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _from_bytes(data: bytes) -> array[int]:
-    numbers = array("Q")
-    numbers.frombytes(data)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers

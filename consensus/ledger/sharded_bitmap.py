@@ -12,7 +12,6 @@ Freezing is copy-on-write: after `freeze` no bitmap may be changed in place unti
 
 from __future__ import annotations
 
-import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,8 @@ from typing import TypeAlias
 
 import msgpack
 from pyroaring import BitMap
+
+from consensus.ledger.little_endian import from_bytes, to_bytes
 
 SHARD_BITS = 26
 SHARD_KEYS = 1 << SHARD_BITS
@@ -129,7 +130,7 @@ class ShardedBitmap:
         shards: dict[int, Shard] = {}
         for piece in pieces:
             for number, is_bitmap, data in msgpack.unpackb(piece):
-                shards[number] = BitMap.deserialize(data) if is_bitmap else _from_bytes(data)
+                shards[number] = BitMap.deserialize(data) if is_bitmap else from_bytes("I", data)
         self._own = {number for number, shard in shards.items() if isinstance(shard, BitMap)}
         self._count = sum(map(len, shards.values()))
         self._shards = shards
@@ -162,7 +163,7 @@ def _pieces(shards: dict[int, Shard]) -> Iterator[bytes]:
             data = bytes(shard.serialize())
             piece.append((number, True, data))
         else:
-            data = _to_bytes(shard)
+            data = to_bytes(shard)
             piece.append((number, False, data))
         size += len(data)
         if size >= PIECE_BYTES or len(piece) >= PIECE_SHARDS:
@@ -170,18 +171,3 @@ def _pieces(shards: dict[int, Shard]) -> Iterator[bytes]:
             piece, size = [], 0
     if piece:
         yield bytes(msgpack.packb(piece))
-
-
-def _to_bytes(numbers: array[int]) -> bytes:
-    if sys.byteorder == "big":
-        numbers = numbers[:]
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _from_bytes(data: bytes) -> array[int]:
-    numbers = array("I")
-    numbers.frombytes(data)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers
