@@ -112,14 +112,13 @@ class Caller:
         return self._service.call(operation, arguments, CALL_S, repeat=self._rng.random() < 0.7)
 
 
-def watch_leadership(service: KeyService) -> None:
+def watch_leadership(service: KeyService, ended: threading.Event) -> None:
     leading = False
-    while True:
+    while not ended.wait(LOOK_S):
         statistics = service.statistics()
         if statistics.is_leader != leading:
             leading = statistics.is_leader
             say(*(("leading", statistics.term) if leading else ("following",)))
-        time.sleep(LOOK_S)
 
 
 class Worker:
@@ -179,9 +178,11 @@ def main() -> None:
         say("error", type(error).__name__, str(error))
         return
     worker = Worker(service, settings)
-    threading.Thread(target=watch_leadership, args=(service,), daemon=True).start()
+    ended = threading.Event()
+    threading.Thread(target=watch_leadership, args=(service, ended), daemon=True).start()
     for line in sys.stdin:
         worker.obey(json.loads(line))
+    ended.set()
     service.stop()
 
 

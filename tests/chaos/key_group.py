@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.chaos.addresses import free_addresses
 from tests.chaos.history import RecordedCall, read_history
@@ -24,6 +27,9 @@ from tests.chaos.witness import WitnessProcess, read_log
 
 CALL_S = 20.0
 SCRIPT = Path(__file__).with_name("history_worker.py")
+
+
+LEADERSHIP = threading.Condition()  # a node said that it leads, or no longer does
 
 
 class Life(LineProcess):
@@ -38,10 +44,14 @@ class Life(LineProcess):
     def heard(self, line: list[Any]) -> None:
         match line:
             case ["leading", int(term)]:
-                self.leads_in_term = term
-                self.terms_led.append(term)
+                with LEADERSHIP:
+                    self.leads_in_term = term
+                    self.terms_led.append(term)
+                    LEADERSHIP.notify_all()
             case ["following"]:
-                self.leads_in_term = None
+                with LEADERSHIP:
+                    self.leads_in_term = None
+                    LEADERSHIP.notify_all()
 
     def kill(self) -> None:
         self.was_killed = True
@@ -139,6 +149,19 @@ class KeyGroup:
             if node.life.running and node.life.leads_in_term is not None
         ]
         return max(places)[1] if places else None
+
+    def await_leader(self, *, other_than: int | None = None, timeout_s: float = 10.0) -> int:
+        """Fails the test at the deadline."""
+
+        def found() -> bool:
+            return self.leader() not in (None, other_than)
+
+        with LEADERSHIP:
+            if not LEADERSHIP.wait_for(found, timeout_s):
+                pytest.fail(f"no other leader within {timeout_s:g} s")
+            leader = self.leader()
+        assert leader is not None
+        return leader
 
     def begin_work(self, keys: int) -> None:
         """Waits for a ledger, takes `keys` from it for everybody, and lets all callers go."""

@@ -38,15 +38,6 @@ def group(tmp_path: Path) -> Iterator[KeyGroup]:
     assert judge_blocks(calls) == []
 
 
-def await_leader(group: KeyGroup, *, other_than: int | None = None, timeout_s: float = 10.0) -> int:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if (leader := group.leader()) is not None and leader != other_than:
-            return leader
-        time.sleep(0.01)
-    pytest.fail(f"no other leader within {timeout_s:g} s")
-
-
 def claim(group: KeyGroup, place: int, key: int, after: int = 0) -> list[Any]:
     [answer] = group.call(place, "claim", {"pairs": [[key, after]]})
     return list(answer)
@@ -89,7 +80,7 @@ def test_a_holder_that_sleeps_beyond_its_lease_is_taken_over_once_and_hears_of_i
 
 def test_a_leader_that_is_cut_off_answers_no_read_from_its_past(group: KeyGroup) -> None:
     # Given a leader cut off from the others, and a key marked among them
-    old = await_leader(group)
+    old = group.await_leader()
     other = (old + 1) % 3
     [key, _] = group.call(old, "reserve", {"count": 1})
     group.proxy.cut(
@@ -111,7 +102,7 @@ def test_a_leader_that_is_cut_off_answers_no_read_from_its_past(group: KeyGroup)
 @pytest.mark.parametrize("heard", [True, False], ids=["it is not heard", "it hears nothing"])
 def test_a_one_way_cut_of_the_leader_costs_no_more_than_an_election(group: KeyGroup, heard: bool) -> None:
     # Given a leader whose network is broken in one direction
-    old = await_leader(group)
+    old = group.await_leader()
     others = [place for place in range(3) if place != old]
     pairs = [(group.addresses[old], group.addresses[place]) for place in others]
     group.proxy.set_rules({pair if heard else pair[::-1]: Rule(cut=True) for pair in pairs})
@@ -121,12 +112,12 @@ def test_a_one_way_cut_of_the_leader_costs_no_more_than_an_election(group: KeyGr
 
     # Then they have a leader of their own, and the old one does nothing for them
     assert len({tuple(block) for block in blocks}) == 2
-    assert await_leader(group, other_than=old) in others
+    assert group.await_leader(other_than=old) in others
 
 
 def test_a_node_that_lost_its_disk_helps_nobody_to_forget(group: KeyGroup) -> None:
     # Given a mark that only two nodes hold
-    first = await_leader(group)
+    first = group.await_leader()
     second, without = (first + 1) % 3, (first + 2) % 3
     [key, _] = group.call(first, "reserve", {"count": 1})
     group.proxy.cut([group.addresses[without]], [group.addresses[first], group.addresses[second]])

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,6 @@ from consensus.transport.stream import OUT_BYTES_MAX
 from tests.integration.raw_peer import CLUSTER, WITHIN_S, Clock, Loop, RawPeer, free_addresses
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    started = Loop()
-    yield started
-    started.close()
 
 
 def linked_pair(loop: Loop, clock: Callable[[], float] = time.monotonic) -> tuple[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,13 +30,6 @@ from tests.integration.raw_peer import CLUSTER, Clock, Loop, RawPeer, free_addre
 
 pytestmark = pytest.mark.integration
 STRANGERS = 250
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    started = Loop()
-    yield started
-    started.close()
 
 
 def something(rng: random.Random, own: str, other: str) -> bytes:

@@ -6,7 +6,6 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +21,6 @@ from consensus.transport.stream import OUT_BYTES_MAX
 from tests.integration.raw_peer import CLUSTER, WITHIN_S, Clock, Loop, RawPeer, free_addresses
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def loop() -> Iterator[Loop]:
-    started = Loop()
-    yield started
-    started.close()
 
 
 @pytest.fixture
