@@ -1,5 +1,6 @@
 """Runs handlers in worker processes. Knows neither Kafka nor Raft."""
 
+from executor.context import Context
 from executor.errors import (
     ExecutorError,
     ExecutorFull,
@@ -19,12 +20,20 @@ from executor.payload import (
     encode_value,
 )
 from executor.task import (
-    Context,
     ExecutorStatistics,
+    Form,
     HandlerStatistics,
+    Label,
     Lane,
     LaneStatistics,
+    Level,
+    Limits,
     Outcome,
+    Progress,
+    Reason,
+    Resource,
+    RunnerStatistics,
+    Sample,
     Status,
     Task,
 )
@@ -37,14 +46,23 @@ __all__ = [
     "ExecutorFull",
     "ExecutorStatistics",
     "ExecutorStopped",
+    "Form",
     "Handler",
     "HandlerError",
     "HandlerLoadError",
     "HandlerStatistics",
+    "Label",
     "Lane",
     "LaneStatistics",
+    "Level",
+    "Limits",
     "Outcome",
     "PayloadError",
+    "Progress",
+    "Reason",
+    "Resource",
+    "RunnerStatistics",
+    "Sample",
     "Status",
     "Task",
     "decode_arguments",

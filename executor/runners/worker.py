@@ -20,13 +20,14 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+from executor.context import Context
 from executor.errors import HandlerLoadError, PayloadError
 from executor.handlers.loading import load
 from executor.handlers.registry import Registered
 from executor.payload import decode_arguments, encode_value
 from executor.runners.frames import RECEIVE_BYTES, FrameReader, encode_frame
 from executor.runners.slot import SLOT_BYTES, write
-from executor.task import Context, Status
+from executor.task import Status
 
 PROTOCOL = 1
 FLUSH_S = 0.002
