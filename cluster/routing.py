@@ -1,4 +1,4 @@
-"""Which topic a record goes to. Names are `<prefix>.<lane>.<priority>`, `<prefix>.dead`, `<prefix>.results`."""
+"""Which topic a record goes to. Names are `<prefix>.<lane>.<priority>`, `<prefix>.parked`, `<prefix>.dead`, `<prefix>.results`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,13 @@ def results_topic(prefix: str) -> str:
     return f"{prefix}.results"
 
 
+def parked_topic(prefix: str) -> str:
+    """Tasks of paused handlers."""
+    return f"{prefix}.parked"
+
+
 def all_topics(prefix: str) -> list[str]:
-    return [*task_topics(prefix), dead_topic(prefix), results_topic(prefix)]
+    return [*task_topics(prefix), parked_topic(prefix), dead_topic(prefix), results_topic(prefix)]
 
 
 def lane_of(declared: str | None, *, is_async: bool) -> str:

@@ -1,0 +1,1 @@
+"""What cluster brings to the replicated ledger: one table a file."""
