@@ -73,8 +73,13 @@ SHELLS = {
     "consensus/transport/stream.py",
     "consensus/waiting.py",
     "executor/executor.py",
+    "executor/runners/channel.py",
+    "executor/runners/descriptors.py",
+    "executor/runners/nursery.py",
     "executor/runners/process.py",
+    "executor/runners/runner_process.py",
     "executor/runners/worker.py",
+    "executor/runners/zygote.py",
 }
 
 FILES = sorted(str(path.relative_to(ROOT)) for package in ARROWS for path in (ROOT / package).rglob("*.py"))
