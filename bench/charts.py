@@ -53,6 +53,22 @@ def draw_failover(seconds: Mapping[str, list[float]]) -> str:
     return _save(picture, "failover")
 
 
+def draw_latency(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
+    """Submit call to handler start at both rates, beside the peers'."""
+    if Figure is None:
+        return NOT_INSTALLED
+    picture = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, rate in zip(picture.subplots(1, 2), (200, 1_000), strict=True):
+        shown = {}
+        for percent in ("p50", "p99"):
+            name = f"start_{percent}_ms_{rate}"
+            shown |= {f"Quorate {percent}": figures[name], f"Quorate {percent}, 3 nodes": figures[f"{name}_3_nodes"]}
+            shown |= {f"{peer} {percent}": one[name] for peer, one in peers.items()}
+        _bars(axes, shown, f"{rate:,} tasks a second: ms from submit to start (log)")
+        axes.set_xscale("log")
+    return _save(picture, "latency")
+
+
 def _bars(axes: Any, figures: Mapping[str, Any], title: str) -> None:
     """Medians, with least and greatest as whiskers."""
     shown = {name: one for name, one in figures.items() if one["median"] is not None}

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,16 +67,25 @@ class Memory:
 class NodeProcess:
     """`ask` sends a command and waits for its answer; `tell` and `answer` do it in two steps."""
 
-    def __init__(self, module: str, words: Sequence[str], log: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        words: Sequence[str],
+        log: Path,
+        *,
+        python: str = sys.executable,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._log = log
         with log.open("ab") as file:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", module, *words],
+                [python, "-m", module, *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
+                env=environ,
             )
         self._reader = threading.Thread(target=self._read, name="answers", daemon=True)
         self._reader.start()
