@@ -1,0 +1,85 @@
+"""The relative law: where the line between short and long should be, from what runs here. Pure functions.
+
+A line too low sends many tasks to the few slots for long work, one too high lets short tasks wait behind longer ones. For each line the
+delay in both lanes follows from queueing theory (Sakasegawa's formula for k servers, times Pollaczek and Khinchine's factor for runs of
+different lengths). What counts is slowdown, delay in units of a task's own time, averaged over all tasks: a second is nothing to a task of
+a minute, and much to one of a millisecond.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+CUTOFFS_S = tuple(0.025 * 2.0**step for step in range(7))  # 25 ms to 1.6 s
+CUTOFF_FIRST_S = 0.1
+LONG_LOAD_MAX = 0.9  # above, long work piles up whenever a little more of it comes
+GAIN_MIN = 0.1  # a move must be worth it
+SLOWDOWN_MIN = 0.05  # when tasks hardly wait there is nothing to gain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What one (handler, kind) brings. `is_long`: under each of `CUTOFFS_S`; all alike for a declared lane."""
+
+    rate_s: float  # runs a second
+    mean_s: float
+    square_s2: float  # mean of the square
+    is_long: tuple[bool, ...]
+
+
+def reserve(slots: int, short_load: float, long_load: float) -> int:
+    """R: slots that rather idle than take long work. Loads are rate x mean, in slots."""
+    wanted = math.ceil(short_load + math.sqrt(short_load))
+    return max(1, min(wanted, slots - math.ceil(long_load / LONG_LOAD_MAX)))
+
+
+def delay_s(loads: Sequence[Load], slots: int) -> float:
+    """How long a task waits for one of `slots`, in the mean; infinite when they cannot keep up."""
+    work = sum(load.rate_s * load.mean_s for load in loads)
+    if work == 0.0:
+        return 0.0
+    if slots < 1 or work >= slots:
+        return math.inf
+    rho = work / slots
+    squares = sum(load.rate_s * load.square_s2 for load in loads)
+    queue = math.pow(rho, math.sqrt(2 * (slots + 1)) - 1) / (slots * (1 - rho))
+    return queue * squares / (2 * work)
+
+
+def slowdown(loads: Sequence[Load], step: int, slots: int) -> float:
+    """Mean delay over own time under `CUTOFFS_S[step]`; infinite when a lane cannot keep up."""
+    short = [load for load in loads if not load.is_long[step]]
+    long = [load for load in loads if load.is_long[step]]
+    short_load = sum(load.rate_s * load.mean_s for load in short)
+    long_load = sum(load.rate_s * load.mean_s for load in long)
+    kept = reserve(slots, short_load, long_load)
+    if long_load >= LONG_LOAD_MAX * (slots - kept) and long:
+        return math.inf
+    total = 0.0
+    for lane, lane_slots in ((short, kept), (long, slots - kept)):
+        waits = delay_s(lane, lane_slots)
+        total += sum(load.rate_s * waits / max(load.mean_s, 1e-6) for load in lane)
+    rate = sum(load.rate_s for load in loads)
+    return total / rate if rate else 0.0
+
+
+def next_cutoff(loads: Sequence[Load], cutoff_s: float, slots: int) -> tuple[float, str] | None:
+    """One step towards the best line, and why; None: stay.
+
+    Where one of the lanes cannot keep up, no line is better than another: then there is a flood, and to call the long work short is the
+    worst that could be done.
+    """
+    step = CUTOFFS_S.index(cutoff_s)
+    now = slowdown(loads, step, slots)
+    if not SLOWDOWN_MIN <= now < math.inf:
+        return None
+    found = [slowdown(loads, other, slots) for other in range(len(CUTOFFS_S))]
+    best = min(range(len(CUTOFFS_S)), key=lambda other: (found[other], abs(other - step)))
+    moved = step + (1 if best > step else -1)
+    if found[best] > (1 - GAIN_MIN) * now or math.isinf(found[moved]):
+        return None
+    return CUTOFFS_S[moved], (
+        f"mean slowdown {now:.2f} at {cutoff_s * 1000:g} ms, {found[best]:.2f} at {CUTOFFS_S[best] * 1000:g} ms"
+    )
