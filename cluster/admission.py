@@ -1,5 +1,4 @@
-"""Admission: the work that waits in each lane of the whole cluster, in seconds; above a bound new tasks are refused with a time to come back
-(pure).
+"""Admission: the work that waits in each lane of the whole cluster, in seconds; too much of it, and new tasks are refused (pure).
 
     backlog_s = records not completed in the lane's topics x mean run time / slots of all nodes
 

@@ -17,9 +17,10 @@ class TaskState(enum.Enum):
 
     UNKNOWN = "unknown"  # the key was never handed out
     WAITING = "waiting"  # handed out, not executed: stored in Kafka, running somewhere, or never submitted
-    RUNNING = "running"  # runs on the asked node
+    RUNNING = "running"  # in the hands of `node`
     DONE = "done"
     DEAD = "dead"  # failed for good; the record is in `<prefix>.dead`
+    CANCELLED = "cancelled"  # never to run: cancelled, or purged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,35 +31,54 @@ class NewTask:
     arguments: bytes
     key: int = 0
     priority: str = "normal"  # "high" | "normal" | "low"
+    kind: str = ""  # a part of the handler's work whose cost is learnt apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
     """The answer for one task. `error` is None when the broker acknowledged; else one sentence, and the key may be
-    submitted again. `code` is one of "", "invalid", "unknown-handler", "too-large", "unavailable"."""
+    submitted again. `code` is one of "", "invalid", "unknown-handler", "too-large", "unavailable", "resource-exhausted": too much waits
+    in its lane, come back after `retry_after_s`."""
 
     key: int
     error: str | None = None
     code: str = ""
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressView:
+    """What a running handler said of itself by `context.progress`."""
+
+    done: float
+    total: float | None
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStatus:
-    """`result` is the encoded value (`executor.decode_value`) or None; `error` is set for dead tasks."""
+    """`result` is the encoded value (`executor.decode_value`) or None; `error` is set for dead tasks. `node`: who has it in hand."""
 
     key: int
     state: TaskState
     result: bytes | None = None
     error: str | None = None
     node: str | None = None
+    progress: ProgressView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneView:
+    """One lane of one node. `room`: tasks that it would take now; `backlog_s`: seconds of work queued for all its slots together."""
+
     lane: str
     queued: int
     running: int
     slots: int
+    room: int = 0
+    backlog_s: float = 0.0
+    mean_s: float = 0.0
+    median_wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +126,97 @@ class MemberView:
     connected: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerView:
+    """One runner process of a node. `form`: "process", "threads", "loop"."""
+
+    pid: int
+    form: str
+    is_long: bool
+    slots: int
+    running: int
+    state: str
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonView:
+    """Why something is as it is: `decision` on `subject`, by a rule with the numbers that it saw."""
+
+    at_ms: int
+    subject: str
+    decision: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacklogView:
+    """One lane of the whole cluster: tasks stored and not executed, and what they amount to in seconds."""
+
+    lane: str
+    tasks: int
+    seconds: float
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanesView:
+    """What one node says of its lanes, its runners and its decisions, and of the cluster's backlog. Newest reason last."""
+
+    node: str
+    lanes: tuple[LaneView, ...] = ()
+    runners: tuple[RunnerView, ...] = ()
+    backlog: tuple[BacklogView, ...] = ()
+    reasons: tuple[ReasonView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelView:
+    """What `node` learnt of (handler, kind). `routes`: this row decides where tasks are stored. Times in seconds of wall clock."""
+
+    handler: str
+    kind: str
+    node: str
+    lane: str
+    why: str
+    mean_s: float
+    p95_s: float
+    cpu_s: float
+    samples: int
+    routes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeView:
+    """One change of a limit. `verb`: "set", "clear", "pause", "resume", "purge"; `subject`: "handler:NAME", "lane:NAME", "workers" .."""
+
+    number: int
+    at_ms: int
+    who: str
+    verb: str
+    subject: str
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsView:
+    """What is in force, each with the change that made it so, and the newest changes, the last one last."""
+
+    numbers: tuple[ChangeView, ...] = ()
+    paused: tuple[ChangeView, ...] = ()
+    purged: tuple[ChangeView, ...] = ()
+    history: tuple[ChangeView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputView:
+    """The last part of what a task printed and logged, as `node` captured it."""
+
+    key: int
+    node: str
+    text: str
+
+
 class NodeApi(Protocol):
     """Thread-safe. `submit` and `reserve` raise `cluster.errors.Unavailable` when the group has no majority or Kafka
     does not answer within `timeout_s`; nothing else escapes. Errors of single tasks are in their `Submitted`."""
@@ -129,3 +240,21 @@ class NodeApi(Protocol):
         ...
 
     def remove_member(self, node: str, *, timeout_s: float) -> list[str]: ...
+
+    def lanes(self, *, with_reasons: bool) -> LanesView: ...
+
+    def labels(self) -> list[LabelView]:
+        """All rows that the cluster knows, as this node's replica has them."""
+        ...
+
+    def limits(self) -> LimitsView: ...
+
+    def change_limit(
+        self, verb: str, subject: str, value: int | None, *, who: str, timeout_s: float
+    ) -> LimitsView:
+        """-> what is in force afterwards. Raises `Refused`, `Unavailable`. Safe to repeat; a repeated purge takes its later moment."""
+        ...
+
+    def output(self, key: int) -> OutputView | None:
+        """None: nothing is kept of it here."""
+        ...

@@ -1,25 +1,38 @@
-"""How an application submits tasks and follows them: `Client` for threads, `AsyncClient` for asyncio.
+"""How an application submits tasks and follows them, and how an operator sees and steers a cluster; `async_client.py` has its twin.
 
     with Client("10.0.0.1:7101,10.0.0.2:7101,10.0.0.3:7101") as client:
         handle = client.submit("send_mail", to="a@b.example")
         print(handle.key, handle.result(timeout_s=60))
 
 Any node will do; the client finds a living one by itself. Times are seconds. Raises `Unavailable` (try
-later), `Refused` (the request is wrong), `WaitTimeout`, `TaskDead`.
+later), `Exhausted` (the cluster has work enough: later, it says when), `Refused` (the request is wrong),
+`WaitTimeout`, `TaskDead`.
 """
 
 from __future__ import annotations
 
-import asyncio
+import getpass
+import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from cluster.api import MemberView, NewTask, NodeView, Submitted, TaskStatus
+from cluster.api import (
+    LabelView,
+    LanesView,
+    LimitsView,
+    MemberView,
+    NewTask,
+    NodeView,
+    OutputView,
+    Submitted,
+    TaskStatus,
+)
 from cluster.conversation import Ask, Conversation, Steps, parse_addresses
-from cluster.errors import QuorateError, Refused, Unavailable
-from cluster.rpc.channel import AsyncChannels, Channels
+from cluster.errors import Exhausted, QuorateError, Refused, Unavailable
+from cluster.rpc.channel import Channels
 from executor import PayloadError, decode_value, encode_arguments
 
 TIMEOUT_S = 30.0
@@ -28,20 +41,33 @@ KEYS_BLOCK = 64  # one trip through Raft for so many single submits; what is lef
 Arguments = Sequence[Any] | Mapping[str, Any]
 
 
-def new_task(handler: str, arguments: Arguments) -> NewTask:
+def new_task(handler: str, arguments: Arguments, *, kind: str = "", priority: str = "normal") -> NewTask:
     """A sequence becomes positional arguments, a mapping keyword arguments. Raises `Refused` when they cannot
     be carried.
     """
     if isinstance(arguments, Mapping):
-        return _call_task(handler, (), dict(arguments))
-    return _call_task(handler, tuple(arguments), {})
+        return call_task(handler, (), dict(arguments), kind, priority)
+    return call_task(handler, tuple(arguments), {}, kind, priority)
 
 
-def _call_task(handler: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NewTask:
+def call_task(
+    handler: str, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str = "", priority: str = "normal"
+) -> NewTask:
+    """As `new_task`, for positional and keyword arguments together."""
     try:
-        return NewTask(handler=handler, arguments=encode_arguments(args, kwargs))
+        encoded = encode_arguments(args, kwargs)
     except PayloadError as error:
         raise Refused(f"arguments of {handler!r}: {error}") from error
+    return NewTask(handler=handler, arguments=encoded, kind=kind, priority=priority)
+
+
+def caller() -> str:
+    """user@host, for the record of who changed a limit. It is what this machine says, not a proof."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no entry for this user id, as in some containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
 
 
 class TaskHandle:
@@ -88,15 +114,19 @@ class Client:
     def close(self) -> None:
         self._channels.close()
 
-    def submit(self, handler: str, *args: Any, **kwargs: Any) -> TaskHandle:
-        """Returns when the broker has the task."""
-        (answer,) = _accepted(self.submit_tasks([_call_task(handler, args, kwargs)]))
+    def submit(self, handler: str, *args: Any, kind: str = "", **kwargs: Any) -> TaskHandle:
+        """Returns when the broker has the task. `kind` names a part of the handler's work whose cost is learnt
+        apart; a handler's own argument of that name goes by `submit_many` or `new_task`.
+        """
+        (answer,) = accepted(self.submit_tasks([call_task(handler, args, kwargs, kind)]))
         return TaskHandle(self, answer.key)
 
-    def submit_many(self, handler: str, arguments: Iterable[Arguments]) -> list[TaskHandle]:
+    def submit_many(
+        self, handler: str, arguments: Iterable[Arguments], *, kind: str = ""
+    ) -> list[TaskHandle]:
         """One task per element, sent 1000 a call. When some are refused, the error says which; the others are stored."""
-        tasks = [new_task(handler, one) for one in arguments]
-        return [TaskHandle(self, answer.key) for answer in _accepted(self.submit_tasks(tasks))]
+        tasks = [new_task(handler, one, kind=kind) for one in arguments]
+        return [TaskHandle(self, answer.key) for answer in accepted(self.submit_tasks(tasks))]
 
     def submit_tasks(self, tasks: Sequence[NewTask], timeout_s: float | None = None) -> list[Submitted]:
         """For callers that keep keys themselves: an answer per task instead of an error for all."""
@@ -144,6 +174,52 @@ class Client:
         )
         return group
 
+    def lanes(self, *, with_reasons: bool = False) -> list[LanesView]:
+        """Lanes, runners and, if asked for, the newest decisions of each node that answers."""
+        views: list[LanesView] = self._run(self._talk.lanes(with_reasons))
+        return views
+
+    def labels(self) -> list[LabelView]:
+        """What was learnt of each (handler, kind), as the first node that answers knows it."""
+        labels: list[LabelView] = self._run(self._talk.labels(self._timeout_s))
+        return labels
+
+    def limits(self) -> LimitsView:
+        limits: LimitsView = self._run(self._talk.limits(self._timeout_s))
+        return limits
+
+    def set_limit(self, subject: str, value: int, *, who: str | None = None) -> LimitsView:
+        """`subject`: "handler:NAME" or "lane:NAME" (tasks at once on each node), "workers", "io-threads", "loop-tasks",
+        "max-backlog-s". -> what is in force afterwards. It holds on every node, also after restarts, until it is cleared.
+        """
+        return self._change_limit("set", subject, value, who)
+
+    def clear_limit(self, subject: str, *, who: str | None = None) -> LimitsView:
+        """ "purge:handler:NAME" forgets a purge."""
+        return self._change_limit("clear", subject, None, who)
+
+    def pause(self, subject: str, *, who: str | None = None) -> LimitsView:
+        """`subject`: "handler:NAME" or "lane:NAME". Nothing of it is started any more; what runs may end, tasks are still taken."""
+        return self._change_limit("pause", subject, None, who)
+
+    def resume(self, subject: str, *, who: str | None = None) -> LimitsView:
+        return self._change_limit("resume", subject, None, who)
+
+    def purge(self, subject: str, *, who: str | None = None) -> LimitsView:
+        """Of "handler:NAME" or "lane:NAME" all that was submitted before and did not start is cancelled, wherever it is stored."""
+        return self._change_limit("purge", subject, None, who)
+
+    def output(self, key: int) -> OutputView | None:
+        """The last part of what the task printed and logged; None when no node that answers keeps it (any more)."""
+        view: OutputView | None = self._run(self._talk.output(key))
+        return view
+
+    def _change_limit(self, verb: str, subject: str, value: int | None, who: str | None) -> LimitsView:
+        limits: LimitsView = self._run(
+            self._talk.change_limit(verb, subject, value, who or caller(), self._timeout_s)
+        )
+        return limits
+
     def _or_default(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
 
@@ -165,116 +241,8 @@ class Client:
             return end.value
 
 
-class AsyncTaskHandle:
-    """A submitted task, for asyncio."""
-
-    __slots__ = ("_client", "key")
-
-    def __init__(self, client: AsyncClient, key: int) -> None:
-        self._client = client
-        self.key = key
-
-    def __repr__(self) -> str:
-        return f"AsyncTaskHandle(key={self.key})"
-
-    async def status(self) -> TaskStatus:
-        return await self._client.status(self.key)
-
-    async def wait(self, timeout_s: float = TIMEOUT_S) -> None:
-        await self._client.wait([self.key], timeout_s)
-
-    async def result(self, timeout_s: float = TIMEOUT_S) -> Any:
-        return await self._client.result(self.key, timeout_s)
-
-
-class AsyncClient:
-    """The twin of `Client` for one asyncio loop; cancelling a call is safe, a cancelled submit may still be
-    stored.
-    """
-
-    def __init__(self, addresses: str, *, timeout_s: float = TIMEOUT_S, keys_block: int = KEYS_BLOCK) -> None:
-        parsed = parse_addresses(addresses)
-        self._timeout_s = timeout_s
-        self._talk = Conversation(parsed, keys_block=keys_block, clock=time.monotonic)
-        self._channels = AsyncChannels()
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._channels.close()
-
-    async def submit(self, handler: str, *args: Any, **kwargs: Any) -> AsyncTaskHandle:
-        (answer,) = _accepted(await self.submit_tasks([_call_task(handler, args, kwargs)]))
-        return AsyncTaskHandle(self, answer.key)
-
-    async def submit_many(self, handler: str, arguments: Iterable[Arguments]) -> list[AsyncTaskHandle]:
-        tasks = [new_task(handler, one) for one in arguments]
-        return [AsyncTaskHandle(self, answer.key) for answer in _accepted(await self.submit_tasks(tasks))]
-
-    async def submit_tasks(self, tasks: Sequence[NewTask], timeout_s: float | None = None) -> list[Submitted]:
-        chosen_s = self._timeout_s if timeout_s is None else timeout_s
-        answers: list[Submitted] = await self._run(self._talk.submit(tasks, chosen_s))
-        return answers
-
-    async def status(self, key: int) -> TaskStatus:
-        return (await self.statuses([key]))[0]
-
-    async def statuses(self, keys: Sequence[int]) -> list[TaskStatus]:
-        statuses: list[TaskStatus] = await self._run(self._talk.status(keys, False, self._timeout_s))
-        return statuses
-
-    async def wait(self, keys: Sequence[int], timeout_s: float = TIMEOUT_S) -> None:
-        await self._run(self._talk.wait(keys, timeout_s))
-
-    async def result(self, key: int, timeout_s: float = TIMEOUT_S) -> Any:
-        return decode_value(await self._run(self._talk.result(key, timeout_s)))
-
-    async def nodes(self) -> list[NodeView]:
-        views: list[NodeView] = await self._run(self._talk.nodes())
-        return views
-
-    async def members(self) -> list[MemberView]:
-        members: list[MemberView] = await self._run(self._talk.members(self._timeout_s))
-        return members
-
-    async def add_member(self, node: str, timeout_s: float | None = None) -> list[str]:
-        chosen_s = self._timeout_s if timeout_s is None else timeout_s
-        group: list[str] = await self._run(self._talk.change_member("AddMember", node, chosen_s))
-        return group
-
-    async def remove_member(self, node: str, timeout_s: float | None = None) -> list[str]:
-        chosen_s = self._timeout_s if timeout_s is None else timeout_s
-        group: list[str] = await self._run(self._talk.change_member("RemoveMember", node, chosen_s))
-        return group
-
-    async def _run(self, steps: Steps) -> Any:
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    answer = None
-                    if isinstance(step, Ask):
-                        answer = await self._channels.call(
-                            step.address, step.method, step.request, step.timeout_s
-                        )
-                    else:
-                        await asyncio.sleep(step.pause_s)
-                except QuorateError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(answer)
-        except StopIteration as end:
-            return end.value
-
-
-def _accepted(answers: Sequence[Submitted]) -> Sequence[Submitted]:
-    """Raises `Refused` or `Unavailable` when an answer is an error, naming the first."""
+def accepted(answers: Sequence[Submitted]) -> Sequence[Submitted]:
+    """Raises `Refused`, `Exhausted` or `Unavailable` when an answer is an error, naming the first."""
     failed = [(place, answer) for place, answer in enumerate(answers) if answer.error is not None]
     if not failed:
         return answers
@@ -283,4 +251,16 @@ def _accepted(answers: Sequence[Submitted]) -> Sequence[Submitted]:
     if len(answers) > 1:
         stored = len(answers) - len(failed)
         sentence = f"{len(failed)} of {len(answers)} tasks failed ({stored} are stored), first number {place}: {sentence}"
-    raise (Unavailable if first.code == "unavailable" else Refused)(sentence)
+    raise error_of(replace(first, error=sentence))
+
+
+def error_of(answer: Submitted) -> QuorateError:
+    """The class that says what to do about a task that was not stored."""
+    sentence = answer.error or ""
+    match answer.code:
+        case "unavailable":
+            return Unavailable(sentence)
+        case "resource-exhausted":
+            return Exhausted(sentence, retry_after_s=answer.retry_after_s)
+        case _:
+            return Refused(sentence)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.api import NewTask, NodeView, Submitted, TaskState, TaskStatus
-from cluster.errors import SettingsError, TaskDead, Unavailable, WaitTimeout
+from cluster.errors import Exhausted, SettingsError, TaskDead, Unavailable, WaitTimeout
 from cluster.rpc import quorate_pb2 as pb
-from cluster.rpc import wire
+from cluster.rpc import wire, wire_tuning
 
 ATTEMPT_S = 5.0  # one node's chance to answer; longer than an election, so a healthy node is not left in vain
 VIEW_S = 2.0  # a dead host must not hold up the list of the living
@@ -71,8 +71,8 @@ class Conversation:
 
     def submit(self, tasks: Sequence[NewTask], timeout_s: float) -> Steps:
         """-> list[Submitted] in the given order; tasks without a key get one first. Answers with code
-        "unavailable" are repeated until the deadline, then left in the list. Raises `Unavailable`,
-        `Refused`.
+        "unavailable" are repeated until the deadline, then left in the list; those with "resource-exhausted"
+        are left at once. Raises `Unavailable`, `Refused`.
         """
         deadline = self._clock() + timeout_s
         keys = yield from self._draw(sum(not task.key for task in tasks), deadline)
@@ -84,7 +84,19 @@ class Conversation:
         while open_places:
             batch = _fitting(keyed, open_places)
             request = pb.SubmitRequest(tasks=[wire.task_to_message(keyed[place]) for place in batch])
-            response = yield from self._call("Submit", request, deadline)
+            try:
+                response = yield from self._call("Submit", request, deadline)
+            except Exhausted as error:
+                for place in batch:
+                    answers[place] = Submitted(
+                        key=keyed[place].key,
+                        error=str(error),
+                        code="resource-exhausted",
+                        retry_after_s=error.retry_after_s,
+                    )
+                done = set(batch)
+                open_places = [place for place in open_places if place not in done]
+                continue
             if len(response.tasks) != len(batch):
                 raise Unavailable(f"{len(response.tasks)} answers came for {len(batch)} tasks: submit again")
             for place, message in zip(batch, response.tasks, strict=True):
@@ -145,6 +157,8 @@ class Conversation:
             (status,) = yield from self.status([key], True, max(grace_end - self._clock(), 0.5))
             if status.state is TaskState.DEAD:
                 raise TaskDead(status.error or f"task {key} failed for good; its record is in the dead topic")
+            if status.state is TaskState.CANCELLED:
+                raise TaskDead(f"task {key} was cancelled before it ran: it, or all of its kind, was dropped")
             if status.result is not None:
                 return status.result
             if self._clock() >= grace_end:
@@ -181,6 +195,51 @@ class Conversation:
         request, deadline = pb.ChangeMemberRequest(node=node), self._clock() + timeout_s
         response = yield from self._call(method, request, deadline, attempt_s=CHANGE_S)
         return list(response.group)
+
+    def lanes(self, with_reasons: bool) -> Steps:
+        """-> list[LanesView] of the nodes that answer."""
+        views = []
+        for address in self.addresses:
+            request = pb.LanesRequest(with_reasons=with_reasons)
+            try:
+                message = yield Ask(address=address, method="Lanes", request=request, timeout_s=VIEW_S)
+            except Unavailable:
+                continue
+            views.append(wire_tuning.lanes_from_message(message))
+        return views
+
+    def labels(self, timeout_s: float) -> Steps:
+        """-> list[LabelView] as the first node that answers knows them."""
+        response = yield from self._call("Labels", pb.LabelsRequest(), self._clock() + timeout_s)
+        return [wire_tuning.label_from_message(message) for message in response.labels]
+
+    def limits(self, timeout_s: float) -> Steps:
+        """-> LimitsView as the first node that answers knows it."""
+        response = yield from self._call("Limits", pb.LimitsRequest(), self._clock() + timeout_s)
+        return wire_tuning.limits_from_message(response)
+
+    def change_limit(self, verb: str, subject: str, value: int | None, who: str, timeout_s: float) -> Steps:
+        """-> LimitsView afterwards. Raises `Refused`, `Unavailable`."""
+        request = pb.ChangeLimitRequest(verb=verb, subject=subject, value=value, who=who)
+        response = yield from self._call("ChangeLimit", request, self._clock() + timeout_s)
+        return wire_tuning.limits_from_message(response)
+
+    def output(self, key: int) -> Steps:
+        """-> OutputView of the node that keeps it, or None. Raises `Unavailable` when no node answers."""
+        heard = 0
+        for address in self.addresses:
+            try:
+                message = yield Ask(
+                    address=address, method="Output", request=pb.OutputRequest(key=key), timeout_s=VIEW_S
+                )
+            except Unavailable:
+                continue
+            heard += 1
+            if (view := wire_tuning.output_from_message(message)) is not None:
+                return view
+        if not heard:
+            raise Unavailable("no node answers: check the addresses, or ask later")
+        return None
 
     def draw(self, count: int, timeout_s: float) -> Steps:
         """-> list of `count` fresh keys."""

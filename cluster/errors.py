@@ -11,6 +11,14 @@ class Unavailable(QuorateError):
     """No node, no majority or no broker right now: try again later; keys already drawn stay valid."""
 
 
+class Exhausted(QuorateError):
+    """Too much work waits in the cluster already: submit again after `retry_after_s`, under the same key if it has one."""
+
+    def __init__(self, sentence: str, *, retry_after_s: float) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
 class Refused(QuorateError):
     """The request itself is wrong (unknown handler, arguments, size): repeating it unchanged is useless."""
 
@@ -24,7 +32,7 @@ class RecordError(QuorateError):
 
 
 class TaskDead(QuorateError):
-    """The awaited task failed for good; the text is its last error."""
+    """The awaited task failed for good, or was cancelled; the text is its last error."""
 
 
 class WaitTimeout(QuorateError):

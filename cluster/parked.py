@@ -36,7 +36,7 @@ class Step(enum.Enum):
     """What to do with a record, or with the whole partition."""
 
     KEEP = "keep"  # leave it where it is
-    GO_BACK = "go back"  # read again from `first`: from there on records are acted on
+    GO_BACK = "go back"  # forget what was read after it, read again from `next`
     ACT = "act"
     SKIP = "skip"  # nothing to do with: seen before, or from before a seek
 
@@ -48,6 +48,7 @@ class ParkedPartition:
     first: int
     next: int = -1
     until: int | None = None  # while acting: the end that was seen when it began
+    hole: int | None = None  # a gap was met here once
 
     def __post_init__(self) -> None:
         self.next = max(self.next, self.first)
@@ -55,7 +56,8 @@ class ParkedPartition:
     def look(self, offset: int, *, is_free: bool, end: int) -> Step:
         """`end`: of the partition, at least `offset + 1`. Offsets below the expected one are skipped.
 
-        While acting a gap is GO_BACK: records read before a seek took effect must not make others be passed over.
+        While acting a gap is GO_BACK: a record that was read before a seek took effect must not make others be passed over. Met again
+        at the same place it is a hole in the topic.
         """
         if offset < self.next:
             return Step.SKIP
@@ -67,8 +69,8 @@ class ParkedPartition:
             if self.first < self.next or self.first < offset:
                 self.next = self.first
                 return Step.GO_BACK
-        elif offset > self.next:
-            self.next = self.first
+        elif offset > self.next and self.hole != self.next:
+            self.hole = self.next
             return Step.GO_BACK
         self.next = offset + 1
         return Step.ACT

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from cluster.cli.certs import certs
 from cluster.cli.demo import demo
 from cluster.cli.down import down
+from cluster.cli.labels import labels
+from cluster.cli.lanes import lanes
+from cluster.cli.limit import limit, pause, purge, resume
 from cluster.cli.member import member
 from cluster.cli.node import node
 from cluster.cli.nodes import nodes
+from cluster.cli.output import output
 from cluster.cli.result import result
 from cluster.cli.status import status
 from cluster.cli.submit import submit
@@ -23,8 +29,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (node, up, down, submit, status, wait, result, nodes, demo):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    node,
+    up,
+    down,
+    submit,
+    status,
+    wait,
+    result,
+    output,
+    nodes,
+    lanes,
+    labels,
+    pause,
+    resume,
+    purge,
+    demo,
+)
+for command in COMMANDS:
     app.command(command.__name__)(command)
+app.add_typer(limit, name="limit")
 app.add_typer(member, name="member")
 app.add_typer(certs, name="certs")
 

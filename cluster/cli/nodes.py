@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 
 from cluster.api import NodeView
-from cluster.cli.outcome import ApiOption, DirOption, JsonOption, client_for, one_sentence, print_json
+from cluster.cli.outcome import (
+    ApiOption,
+    DirOption,
+    JsonOption,
+    client_for,
+    one_sentence,
+    print_json,
+    print_table,
+)
 from cluster.errors import Unavailable
-
-WIDTH = 140  # columns, when the output goes to a file or another program
 
 
 def nodes(api: ApiOption = None, directory: DirOption = None, json_output: JsonOption = False) -> None:
@@ -29,7 +33,7 @@ def nodes(api: ApiOption = None, directory: DirOption = None, json_output: JsonO
         table.add_column(title, no_wrap=True)
     for view in views:
         table.add_row(*_row(view))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    print_table(table)
 
 
 def _row(view: NodeView) -> list[str]:

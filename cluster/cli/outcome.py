@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from cluster.client import KEYS_BLOCK, Client
 from cluster.cluster_file import api_addresses
-from cluster.errors import QuorateError, Refused, SettingsError, Unavailable, WaitTimeout
+from cluster.errors import Exhausted, QuorateError, Refused, SettingsError, Unavailable, WaitTimeout
 
+WIDTH = 140  # columns, when the output goes to a file or another program
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 3
@@ -40,7 +45,7 @@ def one_sentence() -> Generator[None, None, None]:
     """
     try:
         yield
-    except (Unavailable, WaitTimeout) as error:
+    except (Exhausted, Unavailable, WaitTimeout) as error:
         raise ending(str(error), EXIT_UNAVAILABLE) from None
     except (Refused, SettingsError) as error:
         raise ending(str(error), EXIT_REFUSED) from None
@@ -67,6 +72,26 @@ def client_for(api: str | None, directory: Path | None, *, keys_block: int = KEY
     if not addresses:
         raise SettingsError("which cluster? Give --api H:P[,H:P], --dir D, or set QUORATE_API")
     return Client(addresses, keys_block=keys_block)
+
+
+def print_table(table: Table) -> None:
+    """As wide as the terminal, or wide enough for a file or another program."""
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def seconds(value_s: float) -> str:
+    """For people: 0.4 ms, 12 s, 3.5 h."""
+    if value_s <= 0:
+        return "0"
+    for unit, size_s in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
+        if value_s >= 2 * size_s or (unit in ("s", "ms") and value_s >= size_s):
+            return f"{value_s / size_s:.3g} {unit}"
+    return f"{value_s * 1e6:.3g} µs"
+
+
+def moment(at_ms: int) -> str:
+    """Local time of a wall clock in milliseconds."""
+    return f"{datetime.fromtimestamp(at_ms / 1000):%Y-%m-%d %H:%M:%S}"
 
 
 def print_json(value: Any) -> None:

@@ -1,7 +1,7 @@
 """`quorate submit`: one task from the command line, or a file of them with a progress bar.
 
-Each line of the file is {"handler": "name", "args": [..] or {..}}; the handler may be left out when NAME
-is given. The file is checked as a whole before anything is sent, see task_file.py for how an interrupted
+Each line of the file is {"handler": "name", "args": [..] or {..}, "kind": ".."}; kind may be left out, the
+handler when NAME is given. The file is checked as a whole before anything is sent, see task_file.py for how an interrupted
 run is resumed.
 """
 
@@ -26,8 +26,8 @@ from cluster.cli.outcome import (
     print_json,
 )
 from cluster.cli.task_file import TaskFile, Totals
-from cluster.client import Client, new_task
-from cluster.errors import Refused, SettingsError, Unavailable
+from cluster.client import Client, error_of, new_task
+from cluster.errors import Refused, SettingsError
 
 
 def submit(
@@ -35,6 +35,7 @@ def submit(
         str | None, typer.Argument(metavar="NAME", help="The handler.", show_default=False)
     ] = None,
     args: Annotated[str, typer.Option("--args", help="JSON list or object.")] = "[]",
+    kind: Annotated[str, typer.Option(help="A part of the handler's work whose cost is learnt apart.")] = "",
     file: Annotated[Path | None, typer.Option(help="Tasks, one JSON object a line.")] = None,
     api: ApiOption = None,
     directory: DirOption = None,
@@ -43,8 +44,9 @@ def submit(
     """Submit tasks; returns when the broker has them."""
     with one_sentence():
         if file is not None:
-            if args != "[]":
-                raise SettingsError("--args and --file were both given: put the arguments into the file")
+            if args != "[]" or kind:
+                given = "--args" if args != "[]" else "--kind"
+                raise SettingsError(f"{given} and --file were both given: put it into the file")
             tasks = TaskFile(file, default_handler=name)
             with client_for(api, directory) as client:
                 totals = _submit_file(client, tasks)
@@ -52,11 +54,11 @@ def submit(
             return
         if name is None:
             raise SettingsError("submit what? Give the handler's NAME, or --file tasks.jsonl")
-        task = new_task(name, _parse_arguments(args))
+        task = new_task(name, _parse_arguments(args), kind=kind)
         with client_for(api, directory, keys_block=1) as client:
             (answer,) = client.submit_tasks([task])
         if answer.error is not None:
-            raise (Unavailable if answer.code == "unavailable" else Refused)(answer.error)
+            raise error_of(answer)
     if json_output:
         print_json({"key": answer.key, "handler": name})
     else:

@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import IO, Any
 
 from cluster.api import NewTask
-from cluster.client import Client, new_task
-from cluster.errors import Refused, SettingsError, Unavailable
+from cluster.client import Client, error_of, new_task
+from cluster.errors import Refused, SettingsError
 
 BATCH_TASKS = 500  # about a tenth of a second each: a lively bar and few trips through Raft
+NOT_NOW = ("unavailable", "resource-exhausted")
+FIELDS = {"handler", "args", "kind"}
 REFUSED_MAX = 1000  # remembered for the report; the journal has them all
 
 
@@ -75,7 +77,7 @@ class TaskFile:
             self._journal.close()
 
     def submit_rest(self, client: Client) -> Iterator[int]:
-        """Yields the number of tasks after each batch. Raises `Unavailable`; run it again to continue."""
+        """Yields the number of tasks after each batch. Raises `Unavailable`, `Exhausted`; run it again to continue."""
         self.totals.resumed = self.acknowledged
         for start in range(0, self.count, BATCH_TASKS):
             if start in self._acknowledged:
@@ -89,10 +91,9 @@ class TaskFile:
                 [replace(task, key=key) for (_, task), key in zip(batch, keys, strict=True)]
             )
             for (number, _), answer in zip(batch, answers, strict=True):
-                if answer.code == "unavailable":
-                    raise Unavailable(
-                        f"line {number}: {answer.error}: run the same command again to continue"
-                    )
+                if answer.code in NOT_NOW:
+                    again = f"line {number}: {answer.error}: run the same command again to continue"
+                    raise error_of(replace(answer, error=again))
                 if answer.error is None:
                     self.totals.submitted += 1
                 elif len(self.totals.refused) < REFUSED_MAX:
@@ -107,16 +108,19 @@ class TaskFile:
             raise Refused(f"{path} line {number} is no JSON: {error}") from None
         if not isinstance(record, dict):
             raise Refused(f"{path} line {number}: expected an object with handler and args")
-        unknown = sorted(set(record) - {"handler", "args"})
+        unknown = sorted(set(record) - FIELDS)
         if unknown:
-            raise Refused(f"{path} line {number} has {unknown[0]!r}: known are handler and args")
+            raise Refused(f"{path} line {number} has {unknown[0]!r}: known are handler, args and kind")
         handler, arguments = record.get("handler", self._default_handler), record.get("args", [])
+        kind = record.get("kind", "")
         if not isinstance(handler, str) or not handler:
             raise Refused(f"{path} line {number} names no handler")
         if not isinstance(arguments, list | dict):
             raise Refused(f"{path} line {number}: args must be a list or an object")
+        if not isinstance(kind, str):
+            raise Refused(f"{path} line {number}: kind must be text")
         try:
-            return new_task(handler, arguments)
+            return new_task(handler, arguments, kind=kind)
         except Refused as error:
             raise Refused(f"{path} line {number}: {error}") from None
 

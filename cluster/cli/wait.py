@@ -15,7 +15,7 @@ from cluster.cli.outcome import (
     one_sentence,
     print_json,
 )
-from cluster.cli.status import KeysArgument, describe
+from cluster.cli.status import KeysArgument, describe, sentence
 
 
 def wait(
@@ -25,7 +25,7 @@ def wait(
     directory: DirOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Wait until all are executed. Exit 1 when one is dead, 3 when the time is over."""
+    """Wait until all are executed. Exit 1 when one is dead or cancelled, 3 when the time is over."""
     with one_sentence(), client_for(api, directory) as client:
         client.wait(keys, timeout_s)
         statuses = client.statuses(keys)
@@ -33,6 +33,6 @@ def wait(
         print_json([describe(one) for one in statuses])
     else:
         for one in statuses:
-            typer.echo(f"{one.key} {one.state.value}" + (f": {one.error}" if one.error else ""))
-    if any(one.state is TaskState.DEAD for one in statuses):
+            typer.echo(sentence(one))
+    if any(one.state is not TaskState.DONE for one in statuses):
         raise typer.Exit(EXIT_FAILED)

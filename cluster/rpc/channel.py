@@ -1,8 +1,8 @@
 """The client's side of gRPC: one lazily opened channel per address, for threads and for asyncio.
 
-`call` raises `Unavailable` (no answer, or the node says so: ask elsewhere) or `Refused` (the request is
-wrong). A call that ended in `Unavailable` may have been carried out: whoever repeats a submit does so
-under the same keys.
+`call` raises `Unavailable` (no answer, or the node says so: ask elsewhere), `Exhausted` (any node would say so: come back later) or
+`Refused` (the request is wrong). A call that ended in `Unavailable` may have been carried out: whoever repeats a submit does so under
+the same keys.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from cluster.errors import QuorateError, Refused, Unavailable
+from cluster.errors import Exhausted, QuorateError, Refused, Unavailable
 from cluster.rpc import quorate_pb2_grpc, wire
 
 OPTIONS = [
@@ -84,6 +84,8 @@ class AsyncChannels:
 
 def _ours(address: str, error: Any) -> QuorateError:
     code, details = error.code(), error.details() or "no details"
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and (retry_after_s := _retry_after_s(error)) is not None:
+        return Exhausted(details, retry_after_s=retry_after_s)
     if code in REFUSED_CODES:
         return Refused(details)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -91,3 +93,11 @@ def _ours(address: str, error: Any) -> QuorateError:
     if code is grpc.StatusCode.UNAVAILABLE and "connect" in details:
         return Unavailable(f"{address} does not accept connections")
     return Unavailable(f"{address}: {details}")
+
+
+def _retry_after_s(error: Any) -> float | None:
+    told = dict(error.trailing_metadata() or ())
+    try:
+        return float(told[wire.RETRY_AFTER])
+    except (KeyError, ValueError):
+        return None

@@ -7,16 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NewTask(_message.Message):
-    __slots__ = ("key", "handler", "arguments", "priority")
+    __slots__ = ("key", "handler", "arguments", "priority", "kind")
     KEY_FIELD_NUMBER: _ClassVar[int]
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     key: int
     handler: str
     arguments: bytes
     priority: str
-    def __init__(self, key: _Optional[int] = ..., handler: _Optional[str] = ..., arguments: _Optional[bytes] = ..., priority: _Optional[str] = ...) -> None: ...
+    kind: str
+    def __init__(self, key: _Optional[int] = ..., handler: _Optional[str] = ..., arguments: _Optional[bytes] = ..., priority: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
     __slots__ = ("tasks",)
@@ -25,14 +27,16 @@ class SubmitRequest(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[NewTask, _Mapping]]] = ...) -> None: ...
 
 class Submitted(_message.Message):
-    __slots__ = ("key", "code", "error")
+    __slots__ = ("key", "code", "error", "retry_after_s")
     KEY_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
     key: int
     code: str
     error: str
-    def __init__(self, key: _Optional[int] = ..., code: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+    retry_after_s: float
+    def __init__(self, key: _Optional[int] = ..., code: _Optional[str] = ..., error: _Optional[str] = ..., retry_after_s: _Optional[float] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
     __slots__ = ("tasks",)
@@ -62,19 +66,31 @@ class StatusRequest(_message.Message):
     with_result: bool
     def __init__(self, keys: _Optional[_Iterable[int]] = ..., with_result: _Optional[bool] = ...) -> None: ...
 
+class Progress(_message.Message):
+    __slots__ = ("done", "total", "note")
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    done: float
+    total: float
+    note: str
+    def __init__(self, done: _Optional[float] = ..., total: _Optional[float] = ..., note: _Optional[str] = ...) -> None: ...
+
 class TaskStatus(_message.Message):
-    __slots__ = ("key", "state", "result", "error", "node")
+    __slots__ = ("key", "state", "result", "error", "node", "progress")
     KEY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     key: int
     state: str
     result: bytes
     error: str
     node: str
-    def __init__(self, key: _Optional[int] = ..., state: _Optional[str] = ..., result: _Optional[bytes] = ..., error: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+    progress: Progress
+    def __init__(self, key: _Optional[int] = ..., state: _Optional[str] = ..., result: _Optional[bytes] = ..., error: _Optional[str] = ..., node: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
     __slots__ = ("tasks",)
@@ -101,16 +117,24 @@ class ViewRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class LaneView(_message.Message):
-    __slots__ = ("lane", "queued", "running", "slots")
+    __slots__ = ("lane", "queued", "running", "slots", "room", "backlog_s", "mean_s", "median_wait_s")
     LANE_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
+    ROOM_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_S_FIELD_NUMBER: _ClassVar[int]
+    MEAN_S_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_WAIT_S_FIELD_NUMBER: _ClassVar[int]
     lane: str
     queued: int
     running: int
     slots: int
-    def __init__(self, lane: _Optional[str] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ...) -> None: ...
+    room: int
+    backlog_s: float
+    mean_s: float
+    median_wait_s: float
+    def __init__(self, lane: _Optional[str] = ..., queued: _Optional[int] = ..., running: _Optional[int] = ..., slots: _Optional[int] = ..., room: _Optional[int] = ..., backlog_s: _Optional[float] = ..., mean_s: _Optional[float] = ..., median_wait_s: _Optional[float] = ...) -> None: ...
 
 class PeerView(_message.Message):
     __slots__ = ("name", "peer", "api", "connected", "round_trip_ms")
@@ -206,3 +230,165 @@ class ChangeMemberResponse(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     group: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, group: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class LanesRequest(_message.Message):
+    __slots__ = ("with_reasons",)
+    WITH_REASONS_FIELD_NUMBER: _ClassVar[int]
+    with_reasons: bool
+    def __init__(self, with_reasons: _Optional[bool] = ...) -> None: ...
+
+class RunnerView(_message.Message):
+    __slots__ = ("pid", "form", "is_long", "slots", "running", "state", "rss_bytes")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    IS_LONG_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    form: str
+    is_long: bool
+    slots: int
+    running: int
+    state: str
+    rss_bytes: int
+    def __init__(self, pid: _Optional[int] = ..., form: _Optional[str] = ..., is_long: _Optional[bool] = ..., slots: _Optional[int] = ..., running: _Optional[int] = ..., state: _Optional[str] = ..., rss_bytes: _Optional[int] = ...) -> None: ...
+
+class BacklogView(_message.Message):
+    __slots__ = ("lane", "tasks", "seconds", "paused")
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    lane: str
+    tasks: int
+    seconds: float
+    paused: bool
+    def __init__(self, lane: _Optional[str] = ..., tasks: _Optional[int] = ..., seconds: _Optional[float] = ..., paused: _Optional[bool] = ...) -> None: ...
+
+class ReasonView(_message.Message):
+    __slots__ = ("at_ms", "subject", "decision", "why")
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    at_ms: int
+    subject: str
+    decision: str
+    why: str
+    def __init__(self, at_ms: _Optional[int] = ..., subject: _Optional[str] = ..., decision: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
+
+class LanesResponse(_message.Message):
+    __slots__ = ("node", "lanes", "runners", "backlog", "reasons")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    lanes: _containers.RepeatedCompositeFieldContainer[LaneView]
+    runners: _containers.RepeatedCompositeFieldContainer[RunnerView]
+    backlog: _containers.RepeatedCompositeFieldContainer[BacklogView]
+    reasons: _containers.RepeatedCompositeFieldContainer[ReasonView]
+    def __init__(self, node: _Optional[str] = ..., lanes: _Optional[_Iterable[_Union[LaneView, _Mapping]]] = ..., runners: _Optional[_Iterable[_Union[RunnerView, _Mapping]]] = ..., backlog: _Optional[_Iterable[_Union[BacklogView, _Mapping]]] = ..., reasons: _Optional[_Iterable[_Union[ReasonView, _Mapping]]] = ...) -> None: ...
+
+class LabelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LabelView(_message.Message):
+    __slots__ = ("handler", "kind", "node", "lane", "why", "mean_s", "p95_s", "cpu_s", "samples", "routes")
+    HANDLER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    MEAN_S_FIELD_NUMBER: _ClassVar[int]
+    P95_S_FIELD_NUMBER: _ClassVar[int]
+    CPU_S_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
+    handler: str
+    kind: str
+    node: str
+    lane: str
+    why: str
+    mean_s: float
+    p95_s: float
+    cpu_s: float
+    samples: int
+    routes: bool
+    def __init__(self, handler: _Optional[str] = ..., kind: _Optional[str] = ..., node: _Optional[str] = ..., lane: _Optional[str] = ..., why: _Optional[str] = ..., mean_s: _Optional[float] = ..., p95_s: _Optional[float] = ..., cpu_s: _Optional[float] = ..., samples: _Optional[int] = ..., routes: _Optional[bool] = ...) -> None: ...
+
+class LabelsResponse(_message.Message):
+    __slots__ = ("labels",)
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedCompositeFieldContainer[LabelView]
+    def __init__(self, labels: _Optional[_Iterable[_Union[LabelView, _Mapping]]] = ...) -> None: ...
+
+class LimitsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ChangeView(_message.Message):
+    __slots__ = ("number", "at_ms", "who", "verb", "subject", "value")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    at_ms: int
+    who: str
+    verb: str
+    subject: str
+    value: int
+    def __init__(self, number: _Optional[int] = ..., at_ms: _Optional[int] = ..., who: _Optional[str] = ..., verb: _Optional[str] = ..., subject: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+
+class LimitsResponse(_message.Message):
+    __slots__ = ("numbers", "paused", "purged", "history")
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    PURGED_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    numbers: _containers.RepeatedCompositeFieldContainer[ChangeView]
+    paused: _containers.RepeatedCompositeFieldContainer[ChangeView]
+    purged: _containers.RepeatedCompositeFieldContainer[ChangeView]
+    history: _containers.RepeatedCompositeFieldContainer[ChangeView]
+    def __init__(self, numbers: _Optional[_Iterable[_Union[ChangeView, _Mapping]]] = ..., paused: _Optional[_Iterable[_Union[ChangeView, _Mapping]]] = ..., purged: _Optional[_Iterable[_Union[ChangeView, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[ChangeView, _Mapping]]] = ...) -> None: ...
+
+class ChangeLimitRequest(_message.Message):
+    __slots__ = ("verb", "subject", "value", "who")
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    verb: str
+    subject: str
+    value: int
+    who: str
+    def __init__(self, verb: _Optional[str] = ..., subject: _Optional[str] = ..., value: _Optional[int] = ..., who: _Optional[str] = ...) -> None: ...
+
+class OutputRequest(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    def __init__(self, key: _Optional[int] = ...) -> None: ...
+
+class OutputView(_message.Message):
+    __slots__ = ("key", "node", "text")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    node: str
+    text: str
+    def __init__(self, key: _Optional[int] = ..., node: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class OutputResponse(_message.Message):
+    __slots__ = ("output",)
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    output: OutputView
+    def __init__(self, output: _Optional[_Union[OutputView, _Mapping]] = ...) -> None: ...

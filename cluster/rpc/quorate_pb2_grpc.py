@@ -74,6 +74,31 @@ class QuorateStub:
                 request_serializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.SerializeToString,
                 response_deserializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.FromString,
                 _registered_method=True)
+        self.Lanes = channel.unary_unary(
+                '/quorate.v1.Quorate/Lanes',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.LanesRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.LanesResponse.FromString,
+                _registered_method=True)
+        self.Labels = channel.unary_unary(
+                '/quorate.v1.Quorate/Labels',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.LabelsRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.LabelsResponse.FromString,
+                _registered_method=True)
+        self.Limits = channel.unary_unary(
+                '/quorate.v1.Quorate/Limits',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.LimitsRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.LimitsResponse.FromString,
+                _registered_method=True)
+        self.ChangeLimit = channel.unary_unary(
+                '/quorate.v1.Quorate/ChangeLimit',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.ChangeLimitRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.LimitsResponse.FromString,
+                _registered_method=True)
+        self.Output = channel.unary_unary(
+                '/quorate.v1.Quorate/Output',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.OutputRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.OutputResponse.FromString,
+                _registered_method=True)
 
 
 class QuorateServicer:
@@ -127,6 +152,36 @@ class QuorateServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Lanes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Labels(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Limits(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeLimit(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Output(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QuorateServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -169,6 +224,31 @@ def add_QuorateServicer_to_server(servicer, server):
                     servicer.RemoveMember,
                     request_deserializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.FromString,
                     response_serializer=cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.SerializeToString,
+            ),
+            'Lanes': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lanes,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.LanesRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.LanesResponse.SerializeToString,
+            ),
+            'Labels': grpc.unary_unary_rpc_method_handler(
+                    servicer.Labels,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.LabelsRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.LabelsResponse.SerializeToString,
+            ),
+            'Limits': grpc.unary_unary_rpc_method_handler(
+                    servicer.Limits,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.LimitsRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.LimitsResponse.SerializeToString,
+            ),
+            'ChangeLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeLimit,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.ChangeLimitRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.LimitsResponse.SerializeToString,
+            ),
+            'Output': grpc.unary_unary_rpc_method_handler(
+                    servicer.Output,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.OutputRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.OutputResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -387,6 +467,141 @@ class Quorate:
             '/quorate.v1.Quorate/RemoveMember',
             cluster_dot_rpc_dot_quorate__pb2.ChangeMemberRequest.SerializeToString,
             cluster_dot_rpc_dot_quorate__pb2.ChangeMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lanes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/Lanes',
+            cluster_dot_rpc_dot_quorate__pb2.LanesRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.LanesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Labels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/Labels',
+            cluster_dot_rpc_dot_quorate__pb2.LabelsRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.LabelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Limits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/Limits',
+            cluster_dot_rpc_dot_quorate__pb2.LimitsRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.LimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/ChangeLimit',
+            cluster_dot_rpc_dot_quorate__pb2.ChangeLimitRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.LimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Output(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/Output',
+            cluster_dot_rpc_dot_quorate__pb2.OutputRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.OutputResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,11 +16,11 @@ from typing import NoReturn, TypeVar
 
 import grpc
 
-from cluster.api import NodeApi
+from cluster.api import NodeApi, Submitted
 from cluster.conversation import parse_addresses
-from cluster.errors import Refused, SettingsError, Unavailable
+from cluster.errors import Exhausted, Refused, SettingsError, Unavailable
 from cluster.rpc import quorate_pb2 as pb
-from cluster.rpc import quorate_pb2_grpc, wire
+from cluster.rpc import quorate_pb2_grpc, wire, wire_tuning
 
 CALL_S = 10.0  # when the caller gives no deadline
 CALL_MAX_S = 60.0  # a node works no longer for one call, whatever the caller says
@@ -77,7 +77,9 @@ class _Servicer(quorate_pb2_grpc.QuorateServicer):
     def Submit(self, request: pb.SubmitRequest, context: grpc.ServicerContext) -> pb.SubmitResponse:
         _check_count(request.tasks, context)
         tasks = [wire.task_from_message(message) for message in request.tasks]
-        answers = _answer(context, lambda: self._api.submit(tasks, timeout_s=_left_s(context)))
+        answers = _answer(
+            context, lambda: _some_accepted(self._api.submit(tasks, timeout_s=_left_s(context)))
+        )
         return pb.SubmitResponse(tasks=[wire.submitted_to_message(answer) for answer in answers])
 
     def Reserve(self, request: pb.ReserveRequest, context: grpc.ServicerContext) -> pb.ReserveResponse:
@@ -130,6 +132,38 @@ class _Servicer(quorate_pb2_grpc.QuorateServicer):
         group = _answer(context, lambda: self._api.remove_member(request.node, timeout_s=_left_s(context)))
         return pb.ChangeMemberResponse(group=group)
 
+    def Lanes(self, request: pb.LanesRequest, context: grpc.ServicerContext) -> pb.LanesResponse:
+        view = _answer(context, lambda: self._api.lanes(with_reasons=request.with_reasons))
+        return wire_tuning.lanes_to_message(view)
+
+    def Labels(self, request: pb.LabelsRequest, context: grpc.ServicerContext) -> pb.LabelsResponse:
+        labels = _answer(context, self._api.labels)
+        return pb.LabelsResponse(labels=[wire_tuning.label_to_message(label) for label in labels])
+
+    def Limits(self, request: pb.LimitsRequest, context: grpc.ServicerContext) -> pb.LimitsResponse:
+        return wire_tuning.limits_to_message(_answer(context, self._api.limits))
+
+    def ChangeLimit(self, request: pb.ChangeLimitRequest, context: grpc.ServicerContext) -> pb.LimitsResponse:
+        value = request.value if request.HasField("value") else None
+        view = _answer(
+            context,
+            lambda: self._api.change_limit(
+                request.verb, request.subject, value, who=request.who, timeout_s=_left_s(context)
+            ),
+        )
+        return wire_tuning.limits_to_message(view)
+
+    def Output(self, request: pb.OutputRequest, context: grpc.ServicerContext) -> pb.OutputResponse:
+        return wire_tuning.output_to_message(_answer(context, lambda: self._api.output(request.key)))
+
+
+def _some_accepted(answers: list[Submitted]) -> list[Submitted]:
+    """Raises `Exhausted` when nothing was stored because the lanes of all are full."""
+    if any(answer.code != "resource-exhausted" for answer in answers):
+        return answers
+    retry_after_s = min(answer.retry_after_s for answer in answers)
+    raise Exhausted(answers[0].error or "", retry_after_s=retry_after_s)
+
 
 def _left_s(context: grpc.ServicerContext) -> float:
     left_s: float | None = context.time_remaining()
@@ -163,6 +197,9 @@ def _answer(context: grpc.ServicerContext, work: Callable[[], Answer]) -> Answer
         return work()
     except Unavailable as error:
         code, sentence = grpc.StatusCode.UNAVAILABLE, str(error)
+    except Exhausted as error:
+        code, sentence = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
+        context.set_trailing_metadata(((wire.RETRY_AFTER, f"{error.retry_after_s:.3f}"),))
     except Refused as error:
         code, sentence = grpc.StatusCode.INVALID_ARGUMENT, str(error)
     except Exception as error:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from cluster.api import LaneView, MemberView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
+from cluster.api import (
+    LaneView,
+    MemberView,
+    NewTask,
+    NodeView,
+    PeerView,
+    ProgressView,
+    Submitted,
+    TaskState,
+    TaskStatus,
+)
 from cluster.rpc import quorate_pb2 as pb
 
 MESSAGE_BYTES_MAX = (
     16 * 1024 * 1024
 )  # a batch of submits; a single payload is limited to 900 kB by the executor
+RETRY_AFTER = "retry-after-s"  # the trailer of RESOURCE_EXHAUSTED; without it, it is gRPC's own word for a message over the limit
 TASKS_MAX = 1000  # tasks or keys in one call: bounds the time a node's thread is busy with one caller
 
 
 def task_to_message(task: NewTask) -> pb.NewTask:
-    return pb.NewTask(key=task.key, handler=task.handler, arguments=task.arguments, priority=task.priority)
+    return pb.NewTask(
+        key=task.key,
+        handler=task.handler,
+        arguments=task.arguments,
+        priority=task.priority,
+        kind=task.kind,
+    )
 
 
 def task_from_message(message: pb.NewTask) -> NewTask:
@@ -21,20 +38,34 @@ def task_from_message(message: pb.NewTask) -> NewTask:
         arguments=message.arguments,
         key=message.key,
         priority=message.priority or "normal",
+        kind=message.kind,
     )
 
 
 def submitted_to_message(value: Submitted) -> pb.Submitted:
-    return pb.Submitted(key=value.key, code=value.code, error=value.error or "")
+    if value.error is None:
+        return pb.Submitted(key=value.key)  # most by far
+    return pb.Submitted(key=value.key, code=value.code, error=value.error, retry_after_s=value.retry_after_s)
 
 
 def submitted_from_message(message: pb.Submitted) -> Submitted:
-    return Submitted(key=message.key, error=message.error or None, code=message.code)
+    if not message.code:
+        return Submitted(key=message.key)
+    return Submitted(
+        key=message.key, error=message.error, code=message.code, retry_after_s=message.retry_after_s
+    )
 
 
 def status_to_message(value: TaskStatus) -> pb.TaskStatus:
+    told = value.progress
+    progress = None if told is None else pb.Progress(done=told.done, total=told.total, note=told.note)
     return pb.TaskStatus(
-        key=value.key, state=value.state.value, result=value.result, error=value.error, node=value.node
+        key=value.key,
+        state=value.state.value,
+        result=value.result,
+        error=value.error,
+        node=value.node,
+        progress=progress,
     )
 
 
@@ -45,6 +76,38 @@ def status_from_message(message: pb.TaskStatus) -> TaskStatus:
         result=message.result if message.HasField("result") else None,
         error=message.error if message.HasField("error") else None,
         node=message.node if message.HasField("node") else None,
+        progress=_progress(message.progress) if message.HasField("progress") else None,
+    )
+
+
+def _progress(message: pb.Progress) -> ProgressView:
+    total = message.total if message.HasField("total") else None
+    return ProgressView(done=message.done, total=total, note=message.note)
+
+
+def lane_to_message(lane: LaneView) -> pb.LaneView:
+    return pb.LaneView(
+        lane=lane.lane,
+        queued=lane.queued,
+        running=lane.running,
+        slots=lane.slots,
+        room=lane.room,
+        backlog_s=lane.backlog_s,
+        mean_s=lane.mean_s,
+        median_wait_s=lane.median_wait_s,
+    )
+
+
+def lane_from_message(message: pb.LaneView) -> LaneView:
+    return LaneView(
+        lane=message.lane,
+        queued=message.queued,
+        running=message.running,
+        slots=message.slots,
+        room=message.room,
+        backlog_s=message.backlog_s,
+        mean_s=message.mean_s,
+        median_wait_s=message.median_wait_s,
     )
 
 
@@ -66,10 +129,7 @@ def view_to_message(view: NodeView) -> pb.ViewResponse:
         kafka=view.kafka,
         worker_pids=view.worker_pids,
         handlers=view.handlers,
-        lanes=[
-            pb.LaneView(lane=lane.lane, queued=lane.queued, running=lane.running, slots=lane.slots)
-            for lane in view.lanes
-        ],
+        lanes=[lane_to_message(lane) for lane in view.lanes],
         peers=[
             pb.PeerView(
                 name=peer.name,
@@ -102,10 +162,7 @@ def view_from_message(message: pb.ViewResponse) -> NodeView:
         kafka=message.kafka,
         worker_pids=tuple(message.worker_pids),
         handlers=tuple(message.handlers),
-        lanes=tuple(
-            LaneView(lane=lane.lane, queued=lane.queued, running=lane.running, slots=lane.slots)
-            for lane in message.lanes
-        ),
+        lanes=tuple(lane_from_message(lane) for lane in message.lanes),
         peers=tuple(
             PeerView(
                 name=peer.name,

@@ -35,6 +35,7 @@ HOMES = {
 IMPURE = {"asyncio", "logging", "os", "random", "secrets", "socket", "subprocess", "threading", "time"}
 
 SHELLS = {
+    "cluster/async_client.py",
     "cluster/cli/demo.py",
     "cluster/cli/node.py",
     "cluster/cli/outcome.py",

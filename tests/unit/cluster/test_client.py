@@ -12,7 +12,8 @@ from collections.abc import Generator, Sequence
 import pytest
 
 from cluster.api import LaneView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
-from cluster.client import AsyncClient, Client, new_task
+from cluster.async_client import AsyncClient
+from cluster.client import Client, new_task
 from cluster.errors import Refused, SettingsError, TaskDead, Unavailable, WaitTimeout
 from cluster.rpc.server import ApiServer
 from executor import decode_arguments, encode_value

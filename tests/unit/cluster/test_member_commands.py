@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.api import MemberView
+from cluster.async_client import AsyncClient
 from cluster.cli.main import app
-from cluster.client import AsyncClient, Client
+from cluster.client import Client
 from cluster.errors import Refused, Unavailable
 from cluster.rpc.server import ApiServer
 
