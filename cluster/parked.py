@@ -56,22 +56,22 @@ class ParkedPartition:
     def look(self, offset: int, *, is_free: bool, end: int) -> Step:
         """`end`: of the partition, at least `offset + 1`. Offsets below the expected one are skipped.
 
-        While acting a gap is GO_BACK: a record that was read before a seek took effect must not make others be passed over. Met again
-        at the same place it is a hole in the topic.
+        A gap is GO_BACK: a record that was read before a seek took effect must not make others be passed over. Met again at the same
+        place it is a hole in the topic.
         """
         if offset < self.next:
             return Step.SKIP
+        if offset > self.next and self.hole != self.next:
+            self.hole = self.next
+            return Step.GO_BACK
         if self.until is None:
             if not is_free:
                 self.next = offset + 1
                 return Step.KEEP
             self.until = max(end, offset + 1)
-            if self.first < self.next or self.first < offset:
+            if self.first < self.next:
                 self.next = self.first
                 return Step.GO_BACK
-        elif offset > self.next and self.hole != self.next:
-            self.hole = self.next
-            return Step.GO_BACK
         self.next = offset + 1
         return Step.ACT
 

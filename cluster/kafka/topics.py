@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -53,6 +53,20 @@ def ensure_topics(kafka: str, topics: Sequence[str], *, timeout_s: float = 8.0) 
             if _created_on_first_use(admin, topic, timeout_s):
                 continue
             raise Unavailable(f"topic {topic} cannot be created at {kafka}: {error.args[0].str()}") from error
+
+
+def delete_below(kafka: str, offsets: Mapping[tuple[str, int], int], *, timeout_s: float = 8.0) -> None:
+    """Deletes the records of (topic, partition) below an offset. Raises `Unavailable`."""
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    asked = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+    futures = admin.delete_records(asked, request_timeout=timeout_s, operation_timeout=timeout_s)
+    for part, future in futures.items():
+        try:
+            future.result(timeout_s)
+        except (KafkaException, TimeoutError) as error:
+            raise Unavailable(
+                f"records of {part.topic} below {part.offset} were not deleted: {error}"
+            ) from error
 
 
 def _created_on_first_use(admin: AdminClient, topic: str, timeout_s: float) -> bool:

@@ -25,7 +25,13 @@ ARROWS = {
 # library -> the files, or folders ending in "/", that may import it
 HOMES = {
     "pysyncobj": ("consensus/raft/binding.py",),
-    "confluent_kafka": ("cluster/kafka/confluent.py", "cluster/kafka/topics.py", "cluster/kafka/consumer.py"),
+    "confluent_kafka": (
+        "cluster/kafka/confluent.py",
+        "cluster/kafka/consumer.py",
+        "cluster/kafka/lag.py",
+        "cluster/kafka/parked_reader.py",
+        "cluster/kafka/topics.py",
+    ),
     "cryptography": ("consensus/transport/authority.py", "consensus/transport/certificates.py"),
     "grpc": ("cluster/rpc/", "executor/rpc/"),
     "typer": ("cluster/cli/",),
@@ -47,6 +53,8 @@ SHELLS = {
     "cluster/kafka/consumer.py",
     "cluster/kafka/dev_broker.py",
     "cluster/kafka/jars.py",
+    "cluster/kafka/lag.py",
+    "cluster/kafka/parked_reader.py",
     "cluster/key_blocks.py",
     "cluster/local_cluster.py",
     "cluster/node.py",

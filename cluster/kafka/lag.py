@@ -1,0 +1,82 @@
+"""How many records of each topic are not completed: the end of its partitions against what consumer groups have committed (shell).
+
+One request for all ends and one for each group, whoever owns the partitions and whether they are paused or not; so each node sees the
+whole cluster's backlog without asking another node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from cluster.errors import Unavailable
+
+ENDS = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+BEGINNINGS = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+PARTITIONS_EVERY_S = 60.0  # partitions may be added by hand; a topic that was made later must be found
+
+Place = tuple[str, int]
+
+
+class LagReader:
+    """For one thread. `groups`: group -> the topics that it reads."""
+
+    def __init__(self, kafka: str, groups: Mapping[str, Sequence[str]]) -> None:
+        self._groups = groups
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        self._places: list[Place] = []
+        self._places_until = 0.0
+
+    def read(self, timeout_s: float = 5.0) -> dict[str, int]:
+        """Topic -> records. Raises `Unavailable`."""
+        try:
+            self._find_places(timeout_s)
+            ends = self._offsets(self._places, ENDS, timeout_s)
+            committed = {
+                place: offset
+                for group in self._groups
+                for place, offset in self._committed(group, timeout_s).items()
+                if place in ends
+            }
+            never = [place for place, end in ends.items() if place not in committed and end > 0]
+            begins = self._offsets(never, BEGINNINGS, timeout_s) if never else {}
+        except (KafkaException, TimeoutError) as error:
+            self._places_until = 0.0
+            raise Unavailable(f"the backlog cannot be read from Kafka: {error}") from error
+        lags = {topic: 0 for topics in self._groups.values() for topic in topics}
+        for place, end in ends.items():
+            done = committed.get(place, begins.get(place, end))
+            lags[place[0]] += max(0, end - done)
+        return lags
+
+    def _find_places(self, timeout_s: float) -> None:
+        now = time.monotonic()
+        if now < self._places_until:
+            return
+        found = self._admin.list_topics(timeout=timeout_s).topics
+        self._places = [
+            (topic, partition)
+            for topics in self._groups.values()
+            for topic in topics
+            if topic in found
+            for partition in found[topic].partitions
+        ]
+        self._places_until = now + PARTITIONS_EVERY_S
+
+    def _offsets(self, places: Sequence[Place], spec: OffsetSpec, timeout_s: float) -> dict[Place, int]:
+        if not places:
+            return {}
+        asked = {TopicPartition(*place): spec for place in places}
+        futures = self._admin.list_offsets(asked, request_timeout=timeout_s)
+        return {
+            (part.topic, part.partition): future.result(timeout_s).offset for part, future in futures.items()
+        }
+
+    def _committed(self, group: str, timeout_s: float) -> dict[Place, int]:
+        asked = [ConsumerGroupTopicPartitions(group)]
+        [future] = self._admin.list_consumer_group_offsets(asked, request_timeout=timeout_s).values()
+        parts = future.result(timeout_s).topic_partitions
+        return {(part.topic, part.partition): part.offset for part in parts if part.offset >= 0}
