@@ -47,12 +47,13 @@ class Classifier:
     """`leaves_loop`: a coroutine that holds its loop up. `is_careful`: an overrun lately, so its tasks go one at a time."""
 
     __slots__ = (
-        "_calm_samples",
+        "_calm_marks",
         "_calm_since_s",
         "_contrary",
         "_is_async",
         "_ordinal",
         "_overran_at_s",
+        "_overrun_count",
         "_overruns",
         "_slow_steps",
         "_window_began_s",
@@ -70,7 +71,7 @@ class Classifier:
     def __init__(self, *, is_async: bool, now: float) -> None:
         self.statistics = Statistics()
         self.resource = Resource.IO if is_async else Resource.CPU
-        self.is_resource_settled = is_async
+        self.is_resource_settled = False
         self.is_long = False
         self.is_settled = False
         self._is_async = is_async
@@ -81,13 +82,14 @@ class Classifier:
         self._overruns: deque[int] = deque(maxlen=OVERRUNS)
         self._slow_steps: deque[int] = deque(maxlen=SLOW_STEPS)
         self._overran_at_s = 0.0
+        self._overrun_count = 0
         self._calm_since_s: float | None = None
-        self._calm_samples = 0
+        self._calm_marks = (0, 0)  # samples and overruns when it began
         self._contrary = 0
         self._window_began_s = now
         self._window_marks = (0, 0, 0.0, 0.0)
 
-    # Events. Each answers whether resource, length or loop has changed.
+    # Events. Each answers whether anything that a lane follows from has changed.
 
     def observe(self, samples: Sequence[Sample], runs: int, now: float, cutoff_s: float) -> bool:
         """`runs` have ended, `samples` tell of some of them."""
@@ -122,12 +124,12 @@ class Classifier:
             self.is_careful = False
         if now - self._overran_at_s >= OPEN_S:
             self.statistics.forget_open()
-        before = (self.resource, self.is_long)
+        before = self._verdict()
         if self.is_settled:
             self._look_for_calm(now, cutoff_s)
         if now - self._window_began_s >= WINDOW_S:
             self._close_window(now)
-        return before != (self.resource, self.is_long)
+        return before != self._verdict()
 
     def judge_again(self, cutoff_s: float) -> bool:
         """The cut-off has moved: by the law as it stands, without hysteresis."""
@@ -149,22 +151,26 @@ class Classifier:
     # Judging.
 
     def _judge(self, cutoff_s: float, long_runs: bool) -> bool:
-        before = (self.resource, self.is_long, self.leaves_loop)
+        before = self._verdict()
         statistics = self.statistics
         is_enough = statistics.samples >= SETTLED_SAMPLES or (
             statistics.samples >= SETTLED_FEW_SAMPLES and statistics.wall_total_s >= SETTLED_FEW_S
         )
         if is_enough and not self.is_resource_settled:
             self.is_resource_settled = True
-            self.resource = resource_of(statistics.cpu_s, statistics.blocked_s)
-            self.why = f"{self.resource}: {self._costs()}"
+            if not self._is_async:
+                self.resource = resource_of(statistics.cpu_s, statistics.blocked_s)
+                self.why = f"{self.resource}: {self._costs()}"
         if self.leaves_loop:
-            self.resource = Resource.CPU
+            self.resource, self.is_resource_settled = Resource.CPU, True
         if not self.is_settled:
             self._judge_open(cutoff_s, is_enough)
         elif long_runs and not self.is_long:
             self._judge_overruns(cutoff_s)
-        return before != (self.resource, self.is_long, self.leaves_loop)
+        return before != self._verdict()
+
+    def _verdict(self) -> tuple[object, ...]:
+        return (self.resource, self.is_resource_settled, self.is_long, self.is_settled, self.leaves_loop)
 
     def _judge_open(self, cutoff_s: float, is_enough: bool) -> None:
         if self._judge_overruns(cutoff_s):
@@ -195,7 +201,7 @@ class Classifier:
     def _turn(self, to_long: bool, why: str) -> None:
         """What was measured before the handler changed would only blur what it is now."""
         if to_long and not self.is_long and len(self._overruns) == OVERRUNS:
-            self.statistics.restart(self._ordinal - self._overruns[0] + 1)
+            self.statistics.restart(self._ordinal - self._overruns[0] + 1 - self.statistics.open_runs)
         self.is_long = to_long
         self.why = why
         self._calm_since_s = None
@@ -208,17 +214,18 @@ class Classifier:
             return
         if self._calm_since_s is None:
             self._calm_since_s = now
-            self._calm_samples = statistics.samples
+            self._calm_marks = (statistics.samples, self._overrun_count)
         calm_s = now - self._calm_since_s
-        calm_samples = statistics.samples - self._calm_samples
-        if (
-            calm_s >= CALM_S
-            and calm_samples >= CALM_SAMPLES
-            and statistics.share_above(2 * cutoff_s) < CALM_SHARE
-        ):
-            self._turn(
-                False, f"p95 below {500 * cutoff_s:g} ms for {calm_s:.0f} s and {calm_samples} samples"
-            )
+        samples, overruns = (
+            statistics.samples - self._calm_marks[0],
+            self._overrun_count - self._calm_marks[1],
+        )
+        if calm_s < CALM_S or samples < CALM_SAMPLES:
+            return
+        if overruns < CALM_SHARE * samples:
+            self._turn(False, f"p95 <= {500 * cutoff_s:g} ms for {calm_s:.0f} s and {samples} runs")
+        else:
+            self._calm_since_s = None  # look again
 
     def _close_window(self, now: float) -> None:
         statistics = self.statistics
@@ -251,6 +258,7 @@ class Classifier:
 
     def _note_overrun(self, ordinal: int, now: float) -> None:
         self._overruns.append(ordinal)
+        self._overrun_count += 1
         self._overran_at_s = now
         self.is_careful = True
 

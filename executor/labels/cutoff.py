@@ -58,7 +58,8 @@ def slowdown(loads: Sequence[Load], step: int, slots: int) -> float:
     if long_load >= LONG_LOAD_MAX * (slots - kept) and long:
         return math.inf
     total = 0.0
-    for lane, lane_slots in ((short, kept), (long, slots - kept)):
+    # Without long work the short has all slots, not only its reserve.
+    for lane, lane_slots in ((short, kept if long else slots), (long, slots - kept)):
         waits = delay_s(lane, lane_slots)
         total += sum(load.rate_s * waits / max(load.mean_s, 1e-6) for load in lane)
     rate = sum(load.rate_s for load in loads)
@@ -69,17 +70,33 @@ def next_cutoff(loads: Sequence[Load], cutoff_s: float, slots: int) -> tuple[flo
     """One step towards the best line, and why; None: stay.
 
     Where one of the lanes cannot keep up, no line is better than another: then there is a flood, and to call the long work short is the
-    worst that could be done.
+    worst that could be done. Nor is a line looked at above which nothing is long any more: whoever came next would wait behind all.
+    Where tasks hardly wait there is nothing to win, and the line goes back to where it began: a newcomer is best off there.
     """
     step = CUTOFFS_S.index(cutoff_s)
     now = slowdown(loads, step, slots)
-    if not SLOWDOWN_MIN <= now < math.inf:
+    if math.isinf(now):
         return None
-    found = [slowdown(loads, other, slots) for other in range(len(CUTOFFS_S))]
+    if now < SLOWDOWN_MIN:
+        back = _towards(step, CUTOFFS_S.index(CUTOFF_FIRST_S))
+        if back == step or slowdown(loads, back, slots) >= SLOWDOWN_MIN:
+            return None
+        return CUTOFFS_S[back], f"tasks hardly wait: mean slowdown {now:.3f}"
+    has_long = any(load.is_long[step] for load in loads)
+    found = [
+        slowdown(loads, other, slots)
+        if not has_long or any(load.is_long[other] for load in loads)
+        else math.inf
+        for other in range(len(CUTOFFS_S))
+    ]
     best = min(range(len(CUTOFFS_S)), key=lambda other: (found[other], abs(other - step)))
-    moved = step + (1 if best > step else -1)
+    moved = _towards(step, best)
     if found[best] > (1 - GAIN_MIN) * now or math.isinf(found[moved]):
         return None
     return CUTOFFS_S[moved], (
         f"mean slowdown {now:.2f} at {cutoff_s * 1000:g} ms, {found[best]:.2f} at {CUTOFFS_S[best] * 1000:g} ms"
     )
+
+
+def _towards(step: int, other: int) -> int:
+    return step + (other > step) - (other < step)

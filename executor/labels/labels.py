@@ -94,7 +94,8 @@ class Labels:
         self, handler: str, kind: str, samples: Sequence[Sample], count: int, now: float
     ) -> list[Label]:
         """`count` tasks have ended; `samples` tell of some of them."""
-        row = self._row(handler, kind, now)
+        row = self._rows.own(handler, kind) or self._row(handler, kind, now)
+        row.observed_s = now
         classifier = row.classifier
         changed = classifier.observe(samples, count, now, self._cutoffs[classifier.resource])
         if samples:
@@ -103,7 +104,8 @@ class Labels:
 
     def overran(self, handler: str, kind: str, running_s: float, now: float) -> list[Label]:
         """A run takes longer than twice the cut-off and is not over. Told once for each run."""
-        row = self._row(handler, kind, now)
+        row = self._rows.own(handler, kind) or self._row(handler, kind, now)
+        row.observed_s = now
         classifier = row.classifier
         changed = classifier.overran(running_s, now, self._cutoffs[classifier.resource])
         row.estimate_s = classifier.statistics.estimate_s
@@ -166,14 +168,10 @@ class Labels:
         return {handler: _together(kinds) for handler, kinds in parts.items()}
 
     def _row(self, handler: str, kind: str, now: float) -> Row:
-        row = self._rows.find(handler, kind)
-        if row is None:
-            declared = self._handlers.get(handler)
-            is_async = declared is not None and declared.is_async
-            row = self._rows.make(handler, kind, is_async=is_async, now=now)
-            row.shown = (self.lane(handler, kind), self.form(handler, kind))
-        row.observed_s = now
-        return row
+        declared = self._handlers.get(handler)
+        is_async = declared is not None and declared.is_async
+        shown = (self.lane(handler, kind), self.form(handler, kind))
+        return self._rows.make(handler, kind, is_async=is_async, shown=shown, now=now)
 
     # Labels.
 

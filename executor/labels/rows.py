@@ -15,6 +15,7 @@ from executor.task import Form, Lane
 KINDS_MAX = 64  # of a handler
 ROWS_MAX = 1_000  # kinds of all handlers; a row takes up to 40 kB
 IDLE_S = 600.0
+ROOM_S = 60.0  # so often a crowded handler is looked at again
 
 Key = tuple[str, str]  # handler, kind
 
@@ -24,8 +25,8 @@ class Row:
     """What is known of one (handler, kind); `shown`: the lane and form that were last said of it."""
 
     classifier: Classifier
+    shown: tuple[Lane, Form]
     observed_s: float
-    shown: tuple[Lane, Form] = (Lane.CPU_SHORT, Form.PROCESS)
     estimate_s: float | None = None
     rate_s: float = 0.0
     runs_counted: int = 0
@@ -38,7 +39,7 @@ class Rows:
     def __init__(self) -> None:
         self._rows: dict[Key, Row] = {}
         self._kinds: dict[str, int] = {}
-        self._crowded: set[str] = set()
+        self._crowded: dict[str, float] = {}  # handler -> when to look for room again
 
     def find(self, handler: str, kind: str) -> Row | None:
         """The own row, or the one that it has to share."""
@@ -47,15 +48,17 @@ class Rows:
             row = self._rows.get((handler, ""))
         return row
 
-    def make(self, handler: str, kind: str, *, is_async: bool, now: float) -> Row:
-        """For one that `find` does not know."""
-        if kind and not self._has_room(handler, now):
-            self._crowded.add(handler)
+    def own(self, handler: str, kind: str) -> Row | None:
+        return self._rows.get((handler, kind))
+
+    def make(self, handler: str, kind: str, *, is_async: bool, shown: tuple[Lane, Form], now: float) -> Row:
+        """The own row, new if need be, or the one that it has to share."""
+        if kind and (handler, kind) not in self._rows and not self._has_room(handler, now):
             kind = ""
-            shared = self._rows.get((handler, kind))
-            if shared is not None:
-                return shared
-        row = Row(classifier=Classifier(is_async=is_async, now=now), observed_s=now)
+        known = self._rows.get((handler, kind))
+        if known is not None:
+            return known
+        row = Row(classifier=Classifier(is_async=is_async, now=now), shown=shown, observed_s=now)
         self._rows[handler, kind] = row
         self._kinds[handler] = self._kinds.get(handler, 0) + bool(kind)
         return row
@@ -72,6 +75,9 @@ class Rows:
     def _has_room(self, handler: str, now: float) -> bool:
         if self._kinds.get(handler, 0) < KINDS_MAX and len(self._rows) < ROWS_MAX:
             return True
+        if now < self._crowded.get(handler, now):
+            return False
+        self._crowded[handler] = now + ROOM_S
         own = [(row.observed_s, kind) for (name, kind), row in self._rows.items() if name == handler and kind]
         if not own or now - min(own)[0] < IDLE_S:
             return False

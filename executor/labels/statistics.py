@@ -1,8 +1,9 @@
 """What the runs of one (handler, kind) cost: decayed sums, and a histogram of wall times by powers of two. A pure core.
 
-What is old fades: with each run by 2^-(1/200), but never faster than by half in 60 s. So a handler that runs once an hour is not forgotten,
-and one that runs a thousand times a second is judged by its last minutes. Instead of shrinking all that is old with every run, a new run
-weighs more than the one before it (`_gain`); only ratios are ever asked for.
+What is old fades by half in 60 s, but never faster than by half in 200 runs. So a handler that runs once an hour is not forgotten, and one
+that runs a thousand times a second is judged by its last minutes. Instead of shrinking all that is old with every run, a new run weighs
+more than the one before it (`_gain`); only ratios are ever asked for. Time and runs that have not yet faded anything are kept (`_idle`), or
+runs that come in bursts would seem to come slowly; only a little is kept, or the first run after a pause would wipe out all before it.
 
 Runs that are known to take long and have not ended yet count with the time they have run so far, until their end says more.
 """
@@ -17,6 +18,7 @@ from executor.task import Sample
 
 HALF_LIFE_S = 60.0
 HALF_LIFE_RUNS = 200
+IDLE_HALF_LIVES = 0.1
 EDGE_S = 0.025  # every cut-off is this times a power of two, so each threshold is an edge
 BUCKETS = 32
 _ZERO = 14  # the bucket that ends at EDGE_S: the first ends at 1.5 us, the last begins at 27 min
@@ -45,6 +47,8 @@ class Statistics:
         "_exact",
         "_gain",
         "_histogram",
+        "_idle_runs",
+        "_idle_time",
         "_last_s",
         "_recent",
         "_running",
@@ -69,6 +73,7 @@ class Statistics:
         self._recent: deque[Sample] = deque(maxlen=RECENT_RUNS)
         self._running: deque[float] = deque(maxlen=RUNNING_MAX)  # seconds so far, of runs that take long
         self._last_s = 0.0
+        self._idle_time = self._idle_runs = 0.0  # in half-lives
         self._clear()
 
     def _clear(self) -> None:
@@ -80,9 +85,13 @@ class Statistics:
         self.runs += runs
         if not samples:
             return
-        dt = max(0.0, now - self._last_s)
+        by_time = self._idle_time + max(0.0, now - self._last_s) / HALF_LIFE_S
+        by_runs = self._idle_runs + len(samples) / HALF_LIFE_RUNS
+        fade = min(by_time, by_runs)
+        self._idle_time = min(by_time - fade, IDLE_HALF_LIVES)
+        self._idle_runs = min(by_runs - fade, IDLE_HALF_LIVES)
         self._last_s = now
-        self._gain *= min(2.0 ** (dt / HALF_LIFE_S), 2.0 ** (len(samples) / HALF_LIFE_RUNS))
+        self._gain *= 2.0**fade
         if self._gain > _GAIN_MAX:
             self._rescale()
         self._sum(samples)
@@ -158,6 +167,10 @@ class Statistics:
     @property
     def is_empty(self) -> bool:
         return not self._recent and not self._running
+
+    @property
+    def open_runs(self) -> int:
+        return len(self._running)
 
     @property
     def shortest_open_s(self) -> float:
