@@ -97,7 +97,9 @@ def _drain(kafka: str, topic: str, count: int, sockets: Sequence[socket.socket])
                         last_came = time.perf_counter()
                 now = time.perf_counter()
                 if started and now - last_came > GIVE_UP_S:
-                    raise RuntimeError(f"nothing came for {GIVE_UP_S:g} s; {len(executed)} of {count} had run")
+                    raise RuntimeError(
+                        f"nothing came for {GIVE_UP_S:g} s; {len(executed)} of {count} had run"
+                    )
                 if started and now > commit_at:
                     commit_at = now + COMMIT_EVERY_S
                     consumer.commit(asynchronous=True)
@@ -174,7 +176,8 @@ def main() -> None:
     runs, count = (RUNS_QUICK, TASKS_QUICK) if options.quick else (RUNS, TASKS)
     with bench_broker(options.directory) as kafka:
         pairs = [
-            (ceiling_tasks_per_s(kafka, count), ceiling_tasks_per_s(kafka, count, workers=1)) for _ in range(runs)
+            (ceiling_tasks_per_s(kafka, count), ceiling_tasks_per_s(kafka, count, workers=1))
+            for _ in range(runs)
         ]
     figures = {
         "ceiling_tasks_per_s": figure([two for two, _ in pairs], "1/s"),

@@ -1,51 +1,82 @@
-"""One task from record to completed offset, at-least-once: a pure core.
+"""Tasks from record to completed offset, at-least-once: a pure core.
 
-    Delivered -> Run -> (Ran) -> Store?  -> (Stored) -> Mark -> (Marked) -> Complete
+    Delivered -> Run -> (Done or Ran) -> Store? -> (Stored) -> Mark -> (Marked) -> Complete
+    Delivered -> Forward -> (Stored) -> Complete          parked, or written into the right lane
+    Delivered -> Mark -> (Marked) -> Complete             purged
 
-The order is the promise. A result or a dead record is acknowledged by Kafka before the key is marked; the mark is
-committed by a majority before the offset completes. Whatever is cut off in between is delivered again, and the executed
-set tells what had been finished. A second record of a key in flight is never dispatched: it completes with the first.
+The order is the promise. A result, a dead record or a forwarded copy is acknowledged by Kafka before anything that relies on it; the mark
+is committed by a majority before the offset completes. Whatever is cut off in between is delivered again, and the executed set tells what
+had been finished. A second record of a key in flight is never dispatched: it completes with the first.
+
+Events and instructions carry columns, not single tasks, so that a task costs a few dictionary steps: at 100,000 a second an object for
+each step of each task is more than the whole budget. What is rare (failures, deaths, forwarding) goes key by key.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import NamedTuple, assert_never
 
+from cluster.envelope import Columns, Envelope, decode_envelope
+from cluster.routing import PRIORITIES
+from executor import Level, Task
+
 DEATHS_MAX = 3  # a task whose worker died this often on this node is taken for poison and goes to `.dead`
+LEVELS = dict(zip(PRIORITIES, map(int, (Level.HIGH, Level.NORMAL, Level.LOW)), strict=True))
 
 
-class Position(NamedTuple):
-    """Where a record was read. `assignment` numbers the ownership of the partition: only it may complete the offset."""
+class Place(NamedTuple):
+    """Where records are read. `assignment` numbers the ownership of the partition: only it may complete their offsets."""
 
     lane: str
+    priority: str
     topic: str
     partition: int
-    offset: int
     assignment: int
 
 
 class Ending(enum.Enum):
-    """How a run ended, in the words that decide what happens next."""
+    """How a run ended that did not simply succeed, in the words that decide what happens next."""
 
-    DONE = "done"
     FAILED = "failed"
-    DIED = "died"  # its worker died: run again, up to DEATHS_MAX
-    RETURNED = "returned"  # never started: run again, uncounted
+    CANCELLED = "cancelled"
+    DIED = "died"  # its worker died while it ran: run again, up to DEATHS_MAX
+    LOST = "lost"  # it may have run, its answer was lost: run again, uncounted
+    RETURNED = "returned"  # never started: run again, uncounted, unless operators have spoken meanwhile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """Not here: `value` is written to `topic` under the same key, then the record completes unmarked."""
+
+    topic: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Not at all: marked cancelled, then completed."""
+
+
+Way = Forward | Drop  # of a record that does not simply run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """A decoded record. `executed`: the key stood in the executed set when it was read (behind the barrier)."""
+    """Decoded records of one place, a column for each field. `executed`: keys that stood in the executed set when they were read (behind
+    the barrier). `ways`: those that are not to run, by key."""
 
-    key: int
-    handler: str
-    arguments: bytes
-    value: bytes
-    position: Position
-    executed: bool
+    place: Place
+    keys: Sequence[int]
+    offsets: Sequence[int]
+    values: Sequence[bytes]
+    columns: Columns
+    executed: Set[int] = frozenset()
+    ways: Mapping[int, Way] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +86,33 @@ class Undecodable:
     raw_key: bytes
     value: bytes
     reason: str
-    position: Position
+    place: Place
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Runs that succeeded. `results`: one for each key, or none at all."""
+
+    keys: Sequence[int]
+    results: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
+    """One run that did not. `way`: what operators say now of a task that did not start."""
+
     key: int
     ending: Ending
-    result: bytes | None = None
     error: str = ""
+    way: Way | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """Kafka acknowledged the result or the dead record of `key`."""
+    """Kafka acknowledged what was to be stored of these keys: results, a dead record, or a forwarded copy."""
 
-    key: int
+    keys: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,143 +120,257 @@ class Marked:
     keys: Sequence[int]
 
 
-Event = Delivered | Undecodable | Ran | Stored | Marked
+Event = Delivered | Undecodable | Done | Ran | Stored | Marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    key: int
-    attempt: int
-    handler: str
-    arguments: bytes
+    """The number of each task, `seq`, is its key: a key never runs twice at the same time on one node."""
+
+    tasks: Sequence[Task]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreResult:
+class StoreResults:
     """Duty: report `Stored` only after the broker's acknowledgement; try again until then."""
 
-    key: int
-    result: bytes
+    keys: Sequence[int]
+    results: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreDead:
-    """Duty as `StoreResult`. With `complete` set there is no key to mark: complete that position once stored."""
+    """Duty as `StoreResults`. Without a key there is nothing to mark: `complete` that offset once stored."""
 
     key: int | None
     raw_key: bytes
     value: bytes
     reason: str
-    complete: Position | None = None
+    complete: Complete | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCopy:
+    """Duty as `StoreResults`, acknowledged by all replicas: it stands in for the record."""
+
+    key: int
+    topic: str
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Duty: report `Marked` only when the mark is committed by majority; propose again until then."""
+    """Duty: report `Marked` only when the marks are committed by majority; propose again until then."""
 
-    key: int
+    keys: Sequence[int]
     outcome: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
-    position: Position
+    place: Place
+    offsets: Sequence[int]
 
 
-Instruction = Run | StoreResult | StoreDead | Mark | Complete
+Instruction = Run | StoreResults | StoreDead | StoreCopy | Mark | Complete
+_task = tuple.__new__  # (Task, fields): what Task._make does, at half the price
+Entry = tuple[Place, int, bytes]  # where it was read, its offset, its bytes
 
 
 @dataclass(slots=True, kw_only=True)
-class _InFlight:
-    handler: str
-    arguments: bytes
-    value: bytes
-    positions: list[Position]
+class _Past:
+    """Of a key that did not run through undisturbed."""
+
     attempt: int = 1
     deaths: int = 0
-    ended: Ending | None = None
 
 
-@dataclass(slots=True)
 class TaskFlow:
     """All tasks that this node has read and not completed, by key. Bounded by what the consumers deliver."""
 
-    in_flight: dict[int, _InFlight] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._running: dict[int, Entry] = {}
+        self._ended: dict[int, Entry] = {}  # not to run any more: a produce or a mark is on its way
+        self._after_store: dict[int, str | None] = {}  # the outcome to mark; None: complete without a mark
+        self._doubles: dict[int, list[tuple[Place, int]]] = {}  # further records of keys in flight
+        self._pasts: dict[int, _Past] = {}
+        self.held_bytes = 0  # of records
+
+    def __len__(self) -> int:
+        return len(self._running) + len(self._ended)
+
+    def is_running(self, key: int) -> bool:
+        return key in self._running
+
+    def running(self) -> list[int]:
+        """Keys that run or wait to, longest first. Any thread: one atomic copy."""
+        return list(self._running)
+
+    def record(self, key: int) -> tuple[Place, bytes, Envelope] | None:
+        """Of a task that runs, or waits to."""
+        entry = self._running.get(key)
+        return None if entry is None else (entry[0], entry[2], decode_envelope(entry[2]))
 
     def handle(self, event: Event) -> list[Instruction]:
         match event:
             case Delivered():
                 return self._delivered(event)
+            case Done():
+                return self._done(event)
+            case Marked():
+                return self._complete(event.keys)
+            case Ran():
+                return self._ran(event)
+            case Stored():
+                return self._stored(event.keys)
             case Undecodable():
+                offset = Complete(place=event.place, offsets=[event.offset])
                 return [
                     StoreDead(
                         key=None,
                         raw_key=event.raw_key,
                         value=event.value,
                         reason=event.reason,
-                        complete=event.position,
+                        complete=offset,
                     )
-                ]
-            case Ran():
-                return self._ran(event)
-            case Stored():
-                return self._stored(event.key)
-            case Marked():
-                return [
-                    Complete(position=position)
-                    for key in event.keys
-                    if (task := self.in_flight.pop(key, None)) is not None
-                    for position in task.positions
                 ]
             case _:
                 assert_never(event)
 
     def _delivered(self, event: Delivered) -> list[Instruction]:
-        known = self.in_flight.get(event.key)
-        if known is not None:
-            known.positions.append(event.position)
-            return []
-        if event.executed:
-            return [Complete(position=event.position)]
-        self.in_flight[event.key] = _InFlight(
-            handler=event.handler, arguments=event.arguments, value=event.value, positions=[event.position]
+        keys = event.keys
+        entries = zip(repeat(event.place), event.offsets, event.values)
+        handlers, kinds, arguments, _ = event.columns
+        rows = zip(keys, keys, repeat(1), handlers, arguments, kinds, repeat(LEVELS[event.place.priority]))
+        if not event.executed and not event.ways and self._are_new(keys):
+            self._running.update(zip(keys, entries, strict=True))
+            self.held_bytes += sum(map(len, event.values))
+            return [Run(tasks=list(map(_task, repeat(Task), rows)))]
+        tasks: list[Task] = []
+        passed: list[int] = []
+        instructions: list[Instruction] = []
+        for key, entry, row in zip(keys, entries, rows, strict=True):
+            if key in self._running or key in self._ended:
+                self._doubles.setdefault(key, []).append(entry[:2])
+            elif key in event.executed:
+                passed.append(entry[1])
+            elif (way := event.ways.get(key)) is not None:
+                self.held_bytes += len(entry[2])
+                instructions.append(self._send_away(key, entry, way))
+            else:
+                self.held_bytes += len(entry[2])
+                self._running[key] = entry
+                tasks.append(Task._make(row))
+        if passed:
+            instructions.append(Complete(place=event.place, offsets=passed))
+        return [*instructions, Run(tasks=tasks)] if tasks else instructions
+
+    def _are_new(self, keys: Sequence[int]) -> bool:
+        return (
+            self._running.keys().isdisjoint(keys)
+            and self._ended.keys().isdisjoint(keys)
+            and len(set(keys)) == len(keys)
         )
-        return [Run(key=event.key, attempt=1, handler=event.handler, arguments=event.arguments)]
+
+    def _send_away(self, key: int, entry: Entry, way: Way) -> Instruction:
+        self._ended[key] = entry
+        match way:
+            case Forward():
+                self._after_store[key] = None
+                return StoreCopy(key=key, topic=way.topic, value=way.value)
+            case Drop():
+                return Mark(keys=[key], outcome="cancelled")
+            case _:
+                assert_never(way)
+
+    def _done(self, event: Done) -> list[Instruction]:
+        keys, results = event.keys, event.results
+        entries = list(map(self._running.pop, keys, repeat(None)))
+        if None in entries:  # a second answer for a run that has ended: the first one counts
+            known = [place for place, entry in enumerate(entries) if entry is not None]
+            keys, results = [keys[place] for place in known], [results[place] for place in known if results]
+            entries = [entries[place] for place in known]
+            if not keys:
+                return []
+        self._ended.update(zip(keys, entries, strict=True))  # type: ignore[arg-type]
+        if not results:
+            return [Mark(keys=keys, outcome="done")]
+        self._after_store.update(zip(keys, repeat("done")))
+        return [StoreResults(keys=keys, results=results)]
 
     def _ran(self, event: Ran) -> list[Instruction]:
-        task = self.in_flight.get(event.key)
-        if task is None or task.ended is not None:
-            return []  # a second answer for a run that has ended: the first one counts
+        key = event.key
+        entry = self._running.get(key)
+        if entry is None:
+            return []
         match event.ending:
-            case Ending.DONE:
-                task.ended = Ending.DONE
-                if event.result is not None:
-                    return [StoreResult(key=event.key, result=event.result)]
-                return [Mark(key=event.key, outcome="done")]
             case Ending.FAILED:
-                return [self._dead(event.key, task, event.error)]
+                return [self._dead(key, entry, event.error)]
+            case Ending.CANCELLED:
+                del self._running[key]
+                return [self._send_away(key, entry, Drop())]
             case Ending.DIED:
-                task.deaths += 1
-                if task.deaths >= DEATHS_MAX:
-                    return [
-                        self._dead(event.key, task, f"its worker died {task.deaths} times: {event.error}")
-                    ]
-                task.attempt += 1
-                return [self._again(event.key, task)]
+                past = self._pasts.setdefault(key, _Past())
+                past.deaths += 1
+                past.attempt += 1
+                if past.deaths >= DEATHS_MAX:
+                    return [self._dead(key, entry, f"its worker died {past.deaths} times: {event.error}")]
+                return [self._again(key, entry)]
+            case Ending.LOST:
+                return [self._again(key, entry)]
+            case Ending.RETURNED if event.way is not None:
+                del self._running[key]
+                return [self._send_away(key, entry, event.way)]
             case Ending.RETURNED:
-                return [self._again(event.key, task)]
+                return [self._again(key, entry)]
             case _:
                 assert_never(event.ending)
 
-    def _again(self, key: int, task: _InFlight) -> Run:
-        return Run(key=key, attempt=task.attempt, handler=task.handler, arguments=task.arguments)
+    def _again(self, key: int, entry: Entry) -> Run:
+        place, _, value = entry
+        envelope = decode_envelope(value)
+        past = self._pasts.get(key)
+        return Run(
+            tasks=[
+                Task(
+                    seq=key,
+                    key=key,
+                    attempt=1 if past is None else past.attempt,
+                    handler=envelope.handler,
+                    arguments=envelope.arguments,
+                    kind=envelope.kind,
+                    level=LEVELS[place.priority],
+                )
+            ]
+        )
 
-    def _dead(self, key: int, task: _InFlight, reason: str) -> StoreDead:
-        task.ended = Ending.FAILED
-        return StoreDead(key=key, raw_key=b"", value=task.value, reason=reason)
+    def _dead(self, key: int, entry: Entry, reason: str) -> StoreDead:
+        self._ended[key] = self._running.pop(key)
+        self._after_store[key] = "dead"
+        return StoreDead(key=key, raw_key=b"", value=entry[2], reason=reason)
 
-    def _stored(self, key: int) -> list[Instruction]:
-        task = self.in_flight.get(key)
-        if task is None or task.ended is None:
-            return []
-        return [Mark(key=key, outcome="done" if task.ended is Ending.DONE else "dead")]
+    def _stored(self, keys: Iterable[int]) -> list[Instruction]:
+        marks: dict[str, list[int]] = {}
+        forwarded: list[int] = []
+        for key in keys:
+            if key in self._after_store:
+                outcome = self._after_store.pop(key)
+                (forwarded if outcome is None else marks.setdefault(outcome, [])).append(key)
+        instructions: list[Instruction] = [
+            Mark(keys=keys, outcome=outcome) for outcome, keys in marks.items()
+        ]
+        return [*self._complete(forwarded), *instructions]
+
+    def _complete(self, keys: Sequence[int]) -> list[Instruction]:
+        entries = [entry for entry in map(self._ended.pop, keys, repeat(None)) if entry is not None]
+        self.held_bytes -= sum(len(entry[2]) for entry in entries)
+        instructions: list[Instruction] = [
+            Complete(place=place, offsets=[entry[1] for entry in group])
+            for place, group in groupby(entries, itemgetter(0))
+        ]
+        if self._doubles or self._pasts:
+            for key in keys:
+                self._pasts.pop(key, None)
+                for place, offset in self._doubles.pop(key, ()):
+                    instructions.append(Complete(place=place, offsets=[offset]))
+        return instructions

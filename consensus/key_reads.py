@@ -62,8 +62,8 @@ class KeyReads:
         raise NotImplementedError
 
     def executed(self, keys: Sequence[int]) -> list[bool]:
-        executed = self._started().ledger.executed
-        return [key in executed for key in keys]
+        found = self._started().ledger.executed.found(keys)
+        return [key in found for key in keys] if found else [False] * len(keys)
 
     def outcome(self, key: int) -> Outcome | None:
         """None: not executed."""

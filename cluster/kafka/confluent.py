@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import (
@@ -24,13 +25,21 @@ from cluster.errors import Unavailable
 
 QUIET = {"log_level": 2, "topic.metadata.refresh.interval.ms": 30_000}
 PRODUCER_QUEUE_RECORDS_MAX = 200_000
+LINGER_MS = 1  # the library waits so long for more records of a partition: a tenth of the requests under load
+READ_AHEAD_RECORDS = 10_000  # a partition: what a busy node runs while the next fetch is on its way
+READ_AHEAD_KBYTES = 4_096  # a consumer, of which a node has twelve
+FETCH_AGAIN_MS = 10  # after a full read-ahead; the library's default of a second lets the consumer run dry
 SESSION_TIMEOUT_MS = 6_000  # the broker's default minimum: a dead node's partitions move after this
+
+Record = tuple[bytes, bytes]  # key, value
+Answer = tuple[int, str | None]  # place of a record, None or the reason why it was not stored
 
 
 class TaskProducer:
     """A producer with its own polling thread. `acks` "1" or "all"; the library retries within `timeout_s`.
 
-    Delivery reports come on the polling thread; callbacks must only queue.
+    Acknowledgements come on the polling thread, many at a time; callbacks must only queue. A full local queue or an impossible record is
+    answered like one that was never acknowledged: with a reason.
     """
 
     def __init__(self, kafka: str, *, acks: str, name: str, timeout_s: float = 30.0) -> None:
@@ -40,63 +49,115 @@ class TaskProducer:
                 "bootstrap.servers": kafka,
                 "acks": acks,
                 "enable.idempotence": acks == "all",
-                "linger.ms": 1,
+                "linger.ms": LINGER_MS,
                 "message.timeout.ms": int(timeout_s * 1000),
                 "queue.buffering.max.messages": PRODUCER_QUEUE_RECORDS_MAX,
                 "reconnect.backoff.max.ms": 1_000,
                 "partitioner": "murmur2_random",
             }
         )
+        self._answered: set[_Sent] = set()  # of the poll that runs; only its thread touches it
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name=f"{name}-producer", daemon=True)
         self._thread.start()
 
-    def produce(self, topic: str, key: bytes, value: bytes, on_ack: Callable[[str | None], None]) -> None:
-        """`on_ack(None)` after the broker's acknowledgement, `on_ack(reason)` when it never came. A full local
-        queue or an impossible record answers at once with a reason."""
-
-        def report(error: KafkaError | None, _message: Any) -> None:
-            on_ack(None if error is None else error.str())
-
+    def send(self, topic: str, records: Sequence[Record], on_answers: Callable[[list[Answer]], None]) -> None:
+        """`on_answers` gets (place in `records`, None or why it was not stored) once for each record, in one call or several."""
+        sent = _Sent(on_answers, self._answered)
+        messages: list[dict[str, Any]] = [
+            {"key": key, "value": value, "callback": partial(sent.report, place)}
+            for place, (key, value) in enumerate(records)
+        ]
+        refused: list[Answer] = []
         try:
-            self._producer.produce(topic, value=value, key=key, on_delivery=report)
-        except BufferError:
-            on_ack("the node's queue to Kafka is full")
-        except KafkaException as error:
-            on_ack(error.args[0].str())
+            queued = self._producer.produce_batch(topic, messages)
+        except (BufferError, KafkaException) as error:
+            refused = [(place, _reason(error)) for place in range(len(messages))]
+        else:
+            if queued < len(messages):
+                refused = [
+                    (place, _reason(message["_error"]))
+                    for place, message in enumerate(messages)
+                    if "_error" in message
+                ]
+        if refused:
+            on_answers(refused)
 
     def produce_many(
         self, records: Sequence[tuple[str, bytes, bytes]], *, timeout_s: float
     ) -> list[str | None]:
         """(topic, key, value) each. Returns after all acknowledgements or `timeout_s`: None or a reason per record."""
         reasons: list[str | None] = ["no acknowledgement from Kafka in time"] * len(records)
+        if not records:
+            return reasons
+        places: dict[str, list[int]] = {}
+        for place, (topic, _, _) in enumerate(records):
+            places.setdefault(topic, []).append(place)
         open_count = len(records)
         lock = threading.Lock()
         all_answered = threading.Event()
 
-        def answer(index: int, reason: str | None) -> None:
+        def answer(of_topic: list[int], answers: list[Answer]) -> None:
             nonlocal open_count
             with lock:
-                reasons[index] = reason
-                open_count -= 1
+                for place, reason in answers:
+                    reasons[of_topic[place]] = reason
+                open_count -= len(answers)
                 if open_count == 0:
                     all_answered.set()
 
-        for index, (topic, key, value) in enumerate(records):
-            self.produce(topic, key, value, lambda reason, index=index: answer(index, reason))  # type: ignore[misc]
-        if records:
-            all_answered.wait(timeout_s)
+        for topic, of_topic in places.items():
+            self.send(topic, [records[place][1:] for place in of_topic], partial(answer, of_topic))
+        all_answered.wait(timeout_s)
         with lock:
             return list(reasons)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        self._producer.flush(timeout_s)
         self._stopping.set()
         self._thread.join(timeout_s)
+        self._producer.flush(timeout_s)
+        self._hand_over()
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
             self._producer.poll(0.1)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        answered = list(self._answered)
+        self._answered.clear()
+        for sent in answered:
+            sent.hand_over()
+
+
+class _Sent:
+    """The records of one `send`. `report` runs within `poll`, once a record; what it gathers leaves after the poll, in one piece."""
+
+    __slots__ = ("_answers", "_on_answers", "_touched")
+
+    def __init__(self, on_answers: Callable[[list[Answer]], None], touched: set[_Sent]) -> None:
+        self._on_answers, self._touched = on_answers, touched
+        self._answers: list[Answer] = []
+
+    def report(self, place: int, error: KafkaError | None, _message: Message) -> None:
+        if not self._answers:
+            self._touched.add(self)
+        self._answers.append((place, None if error is None else error.str()))
+
+    def hand_over(self) -> None:
+        answers, self._answers = self._answers, []
+        self._on_answers(answers)
+
+
+def _reason(error: object) -> str:
+    """What the library says of a record that it did not even queue."""
+    if isinstance(error, BufferError):
+        return "the node's queue to Kafka is full"
+    if isinstance(error, KafkaException):
+        error = error.args[0]
+    if isinstance(error, KafkaError):
+        return "the node's queue to Kafka is full" if error.name() == "_QUEUE_FULL" else error.str()
+    return str(error)
 
 
 def group_consumer(kafka: str, *, group: str, name: str) -> Consumer:
@@ -119,7 +180,9 @@ def group_consumer(kafka: str, *, group: str, name: str) -> Consumer:
             "enable.auto.offset.store": False,
             "reconnect.backoff.max.ms": 1_000,
             "fetch.error.backoff.ms": 100,
-            "queued.max.messages.kbytes": 16_384,
+            "queued.min.messages": READ_AHEAD_RECORDS,
+            "queued.max.messages.kbytes": READ_AHEAD_KBYTES,
+            "fetch.queue.backoff.ms": FETCH_AGAIN_MS,
         }
     )
 

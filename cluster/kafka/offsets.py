@@ -8,6 +8,8 @@ an open record, so a crash re-delivers it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from operator import lt
 
 
 class OffsetWindow:
@@ -25,19 +27,27 @@ class OffsetWindow:
         """Records between the low watermark and the last delivered one, completed or not."""
         return len(self._order)
 
-    def deliver(self, offset: int) -> None:
-        """Raises `ValueError` unless offsets of one assignment rise."""
-        if self._position is not None and offset < self._position:
-            raise ValueError(f"offset {offset} delivered again; expected {self._position} or more")
-        self._order.append(offset)
-        self._position = offset + 1
+    def deliver(self, offsets: Sequence[int]) -> None:
+        """Raises `ValueError`, and takes none, unless the offsets of one assignment rise."""
+        position = self._position
+        if position is not None and offsets[0] < position:
+            raise ValueError(f"offset {offsets[0]} delivered again; expected {position} or more")
+        if not all(map(lt, offsets, offsets[1:])):
+            raise ValueError(f"offsets {offsets[0]} to {offsets[-1]} of one delivery do not rise")
+        self._order.extend(offsets)
+        self._position = offsets[-1] + 1
 
-    def complete(self, offset: int) -> None:
+    def complete(self, offsets: Sequence[int]) -> None:
         """A second completion of the same offset, or one below the watermark, changes nothing."""
-        if self._order and offset >= self._order[0]:
-            self._done.add(offset)
-            while self._order and self._order[0] in self._done:
-                self._done.discard(self._order.popleft())
+        order, done = self._order, self._done
+        if not order:
+            return
+        first = order[0]
+        if min(offsets) < first:
+            offsets = [offset for offset in offsets if offset >= first]
+        done.update(offsets)
+        while order and order[0] in done:
+            done.discard(order.popleft())
 
     def to_commit(self) -> int | None:
         """The offset to commit if it has moved since the last `mark_committed`, else None."""

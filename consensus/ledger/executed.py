@@ -30,7 +30,7 @@ OTHERS = tuple(outcome for outcome in Outcome if outcome is not Outcome.DONE)
 
 
 class Executed:
-    """`in`, `len` and `outcome` may be asked by any thread: each is a few atomic steps on sets that only grow."""
+    """`in`, `len`, `found` and `outcome` may be asked by any thread: each is a few atomic steps on sets that only grow."""
 
     name = "executed"
     version = 1
@@ -54,6 +54,10 @@ class Executed:
     def counts(self) -> dict[Outcome, int]:
         others = {outcome: len(keys) for outcome, keys in self._others.items()}
         return {Outcome.DONE: len(self._all) - sum(others.values()), **others}
+
+    def found(self, keys: Sequence[int]) -> set[int]:
+        """Those of `keys` that are executed; by any thread."""
+        return self._all.found(keys) if keys else set()
 
     def already(self, keys: Keys) -> Keys:
         return self._all.common(keys)

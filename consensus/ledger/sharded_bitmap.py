@@ -105,6 +105,18 @@ class ShardedBitmap:
                     found[number] = both
         return found
 
+    def found(self, keys: Sequence[int]) -> set[int]:
+        """Those of `keys`, in any order, that are in the set: for many a tenth of the cost of asking one by one."""
+        by_shard: dict[int, list[int]] = {}
+        first, last = min(keys) >> SHARD_BITS, max(keys) >> SHARD_BITS
+        if first == last:
+            base = first << SHARD_BITS
+            by_shard[first] = [key - base for key in keys]
+        else:
+            for key in keys:
+                by_shard.setdefault(key >> SHARD_BITS, []).append(key & MASK)
+        return set(listed(self.common({number: BitMap(lows) for number, lows in by_shard.items()})))
+
     def add(self, keys: Keys) -> None:
         """`keys` must not be in the set yet."""
         for number, part in keys.items():

@@ -77,6 +77,18 @@ def test_a_frozen_set_is_what_it_was_though_keys_were_added_before_it_was_writte
     assert len(current) == len(keys) > len(loaded)
 
 
+def test_many_keys_are_found_at_once_as_one_by_one() -> None:
+    keys = ShardedBitmap()
+    keys.add(split(bounds(range(5, 9), range(SHARD_KEYS - 3, SHARD_KEYS + 5000))))
+    for asked in (
+        [7, 5, 9, 7],
+        [SHARD_KEYS + 1, SHARD_KEYS - 1, 3, 8],
+        [10**15],
+        list(range(SHARD_KEYS - 100, SHARD_KEYS + 100)),
+    ):
+        assert keys.found(asked) == {key for key in asked if key in keys}
+
+
 def test_a_loaded_set_goes_on() -> None:
     keys, loaded = ShardedBitmap(), ShardedBitmap()
     keys.add(split(bounds(range(5, 10))))
