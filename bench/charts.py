@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.lanes import Run
 
 try:
+    import matplotlib
     from matplotlib.figure import Figure
+
+    matplotlib.rcParams |= {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "quorate",
+    }  # text as text, the same bytes again
 except ImportError:
     Figure = None
 
 PICTURES = Path("build/bench")
 NOT_INSTALLED = "no picture drawn: matplotlib is not installed (pip install -e '.[bench]')"
 MANY = 1000  # from here on digits are grouped
+TARGET_WAIT_MS = 20.0
+LANE_COLOURS = {"cpu-short": "#1f6f8b", "cpu-long": "#c05020", "io-short": "#5aa84f", "io-long": "#8a5ab5"}
 OWN_COLOUR, PEER_COLOUR = "#1f6f8b", "#b8b8b8"
 
 
@@ -59,14 +70,86 @@ def draw_latency(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
         return NOT_INSTALLED
     picture = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, rate in zip(picture.subplots(1, 2), (200, 1_000), strict=True):
-        shown = {}
+        shown: dict[str, Any] = {}
         for percent in ("p50", "p99"):
             name = f"start_{percent}_ms_{rate}"
-            shown |= {f"Quorate {percent}": figures[name], f"Quorate {percent}, 3 nodes": figures[f"{name}_3_nodes"]}
+            shown |= {
+                f"Quorate {percent}": figures[name],
+                f"Quorate {percent}, 3 nodes": figures[f"{name}_3_nodes"],
+            }
             shown |= {f"{peer} {percent}": one[name] for peer, one in peers.items()}
         _bars(axes, shown, f"{rate:,} tasks a second: ms from submit to start (log)")
         axes.set_xscale("log")
     return _save(picture, "latency")
+
+
+def draw_flood(run: Run, kind: str, where: Path) -> str:
+    """Two pictures of one flood: what each short task waited, and how many tasks and processes ran meanwhile."""
+    if Figure is None:
+        return NOT_INSTALLED
+    name = kind.replace(", ", "-").replace(" ", "-")
+    waits = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = waits.subplots()
+    for points, label, colour in (
+        (run.flood.shorts, "short tasks", OWN_COLOUR),
+        (run.flood.briefs, "brief runs of the handler that also runs long", PEER_COLOUR),
+    ):
+        if points:
+            axes.scatter(
+                [at for at, _ in points],
+                [wait * 1000 for _, wait in points],
+                s=9,
+                color=colour,
+                label=label,
+            )
+    axes.axhline(TARGET_WAIT_MS, color="black", linewidth=0.6, linestyle=":")
+    axes.annotate(f"{TARGET_WAIT_MS:g} ms", (run.flood.ended, TARGET_WAIT_MS), fontsize=7, va="bottom")
+    axes.set_yscale("log")
+    axes.set_ylabel("wait, ms", fontsize=8)
+    _over_time(axes, run, f"what short tasks wait beside 200 tasks of 1 s ({kind})")
+    pools = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = pools.subplots()
+    moments = [sample.at_s - run.began_s for sample in run.samples]
+    for lane, colour in LANE_COLOURS.items():
+        running = [sample.lanes[lane].running if lane in sample.lanes else 0 for sample in run.samples]
+        if any(running):
+            axes.step(moments, running, where="post", color=colour, linewidth=1.2, label=f"{lane}: running")
+            slots = [sample.lanes[lane].slots if lane in sample.lanes else 0 for sample in run.samples]
+            axes.step(
+                moments,
+                slots,
+                where="post",
+                color=colour,
+                linewidth=0.7,
+                linestyle="--",
+                label=f"{lane}: slots",
+            )
+    processes = [sample.processes for sample in run.samples]
+    axes.step(moments, processes, where="post", color="black", linewidth=0.8, label="runner processes")
+    axes.set_ylim(bottom=0)
+    _over_time(axes, run, f"pools meanwhile ({kind})")
+    return "\n".join((_save(waits, f"flood-wait-{name}", where), _save(pools, f"flood-pools-{name}", where)))
+
+
+def _over_time(axes: Any, run: Run, title: str) -> None:
+    axes.set_xlabel("seconds since the flood", fontsize=8)
+    axes.set_xlim(0, run.flood.ended)
+    for at_s, subject, decision, _ in run.reasons:
+        if subject.startswith("handler"):
+            axes.axvline(at_s - run.began_s, color="#c05020", linewidth=0.7)
+            axes.annotate(
+                f"{subject.removeprefix('handler ')} {decision}",
+                (at_s - run.began_s, 1.0),
+                xycoords=("data", "axes fraction"),
+                fontsize=6,
+                rotation=90,
+                va="top",
+                ha="right",
+            )
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=7, frameon=False, loc="upper right", ncols=2)
+    _plain(axes)
 
 
 def _bars(axes: Any, figures: Mapping[str, Any], title: str) -> None:
@@ -101,8 +184,8 @@ def _plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(picture: Any, name: str) -> str:
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    path = PICTURES / f"{name}.svg"
-    picture.savefig(path)
+def _save(picture: Any, name: str, where: Path = PICTURES) -> str:
+    where.mkdir(parents=True, exist_ok=True)
+    path = where / f"{name}.svg"
+    picture.savefig(path, metadata={"Date": None})
     return f"picture: {path}"

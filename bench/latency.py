@@ -21,7 +21,8 @@ from bench.measurement import figure, report, show
 from bench.moments import read_moments
 from bench.node_group import disk_directory
 from bench.open_loop import open_loop
-from bench.peers.python_peers import PEERS, PeerMissing, start_latencies
+from bench.peers.environments import PeerMissing
+from bench.peers.python_peers import PEERS, start_latencies
 from cluster.client import Client
 from cluster.kafka.jars import BrokerError, find_java, kafka_jars
 from cluster.local_cluster import LocalCluster

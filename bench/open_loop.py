@@ -19,7 +19,7 @@ END_WITHIN_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """`per_s`: calls that returned, by the time from the first to the last moment. `late`: a call began after its moment; `took`: until it returned."""
+    """`per_s`: calls that returned, by the time they took together. `late`: a call began after its moment; `took`: until it returned."""
 
     count: int
     failed: int

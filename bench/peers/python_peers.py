@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.moments import read_moments
+from bench.moments import Event, read_moments
 from bench.node_group import NodeProcess, disk_directory
 from bench.peers.counting import runs
 from bench.peers.environments import PeerMissing, Redis, environment
@@ -40,13 +40,15 @@ FROM_SHARE = 0.1  # of the tasks: until then workers may still be starting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """`worker`: the command of its environment, with {slots} for how many tasks may run at once. `noop_tasks`: some five seconds of work."""
+    """`worker`: the command of its environment, with {slots} for the number of processes. `noop_tasks`: some five seconds of work."""
 
     module: str
     requirements: tuple[str, ...]
     worker: tuple[str, ...]
     noop_tasks: int
-    one_task_a_process: tuple[str, ...] = ()  # for the flood: as `worker`, if by default more run in a process
+    one_task_a_process: tuple[
+        str, ...
+    ] = ()  # for the flood: as `worker`, if by default more run in a process
     needs_kafka: bool = False
 
 
@@ -245,3 +247,33 @@ def await_starts(peer: RunningPeer, file: Path, count: int) -> list[float]:
             )
         time.sleep(LOOK_EVERY_S)
     return sorted(moments.values())
+
+
+def flood_waits(
+    name: str, *, long_tasks: int, per_s: float, seconds: float, within_s: float = 200.0
+) -> list[tuple[float, float]]:
+    """(submitted, waited) of short tasks beside a flood of long ones that sleep, one task at a time in each of two processes.
+
+    Seconds since the flood. Lasts until all short ones have started, `within_s` at most; one that has not by then has waited until then.
+    """
+    with running(name) as (peer, directory):
+        peer.start_workers(PEERS[name].one_task_a_process)
+        warm, file = directory / "warm", directory / "flood"
+        peer.submitter.ask("open_loop", file=str(warm), per_s=WARM_UP[0], seconds=WARM_UP[1], threads=THREADS)
+        await_starts(peer, warm, round(WARM_UP[0] * WARM_UP[1]))
+        began_ns = time.monotonic_ns()
+        tasks = [[number, str(file)] for number in range(1, long_tasks + 1)]
+        peer.submitter.ask("fill", task="sleep_long", count=long_tasks, arguments=tasks)
+        sent = peer.submitter.ask("open_loop", file=str(file), per_s=per_s, seconds=seconds, threads=THREADS)
+        numbers: list[int] = sent["numbers"]
+        deadline = time.monotonic() + within_s
+        started: dict[int, int] = {}
+        while len(started) < len(numbers) and time.monotonic() < deadline:
+            started = {
+                moment.number: moment.at_ns
+                for moment in reversed(read_moments(file))
+                if moment.event is Event.SHORT_STARTED
+            }
+            time.sleep(LOOK_EVERY_S * 10)
+        ended_ns = time.monotonic_ns()
+    return [((number - began_ns) / 1e9, (started.get(number, ended_ns) - number) / 1e9) for number in numbers]

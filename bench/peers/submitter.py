@@ -50,13 +50,16 @@ class Submitter:
         return {"per_s": count / (time.monotonic() - began)}
 
     def open_loop(self, file: str, per_s: float, seconds: float, threads: int) -> dict[str, Any]:
-        """Tasks that note when they start, each told when it was submitted."""
-        return open_loop(
-            lambda: self._peer.submit("note_start", [time.monotonic_ns(), file]),
-            per_s=per_s,
-            seconds=seconds,
-            threads=threads,
-        ).as_json()
+        """Tasks that note when they start, each told when it was submitted; `numbers` are those moments."""
+        numbers: list[int] = []
+
+        def submit() -> None:
+            number = time.monotonic_ns()
+            numbers.append(number)
+            self._peer.submit("note_start", [number, file])
+
+        sent = open_loop(submit, per_s=per_s, seconds=seconds, threads=threads)
+        return {**sent.as_json(), "numbers": numbers}
 
 
 def main() -> None:

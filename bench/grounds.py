@@ -1,0 +1,179 @@
+"""Where a flood is let loose: a real node with its broker, or the executor alone. Both take submits and say how they are.
+
+A sample is what `quorate lanes` shows, a few times a second; the pictures are drawn from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from cluster.client import Client
+from cluster.errors import QuorateError
+from cluster.local_cluster import LocalCluster
+from executor import Executor, Task, encode_arguments
+
+HANDLERS = ("bench.flood_handlers",)
+WORKERS = 2
+SAMPLE_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSample:
+    queued: int
+    running: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """How it was at one moment, in monotonic seconds."""
+
+    at_s: float
+    processes: int
+    lanes: Mapping[str, LaneSample]
+
+
+class Ground(Protocol):
+    def submit(self, handler: str, arguments: Sequence[Any]) -> None: ...
+
+    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]]) -> None: ...
+
+    def sample(self) -> Sample: ...
+
+    def reasons(self) -> list[tuple[float, str, str, str]]:
+        """(monotonic seconds, subject, decision, why) of what was decided, as far as it is kept."""
+        ...
+
+
+class NodeGround:
+    """`with NodeGround(directory) as ground`: one node and its broker; the directory is removed at the end."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._cluster = LocalCluster(directory, 1, HANDLERS, workers=WORKERS)
+        self._client: Client | None = None
+
+    def __enter__(self) -> NodeGround:
+        try:
+            self._client = Client(",".join(node["api"] for node in self._cluster.up()["nodes"]))
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            self._client.close()
+        with contextlib.suppress(QuorateError):
+            self._cluster.down()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def client(self) -> Client:
+        assert self._client is not None, "use it in a `with`"
+        return self._client
+
+    def submit(self, handler: str, arguments: Sequence[Any]) -> None:
+        self.client.submit(handler, *arguments)
+
+    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]]) -> None:
+        self.client.submit_many(handler, arguments)
+
+    def sample(self) -> Sample:
+        [view] = self.client.nodes()
+        return Sample(
+            at_s=time.monotonic(),
+            processes=len(view.worker_pids),
+            lanes={
+                lane.lane: LaneSample(queued=lane.queued, running=lane.running, slots=lane.slots)
+                for lane in view.lanes
+            },
+        )
+
+    def reasons(self) -> list[tuple[float, str, str, str]]:
+        return []
+
+
+class ExecutorGround:
+    """`with ExecutorGround() as ground`: the executor alone, as any program may hold it."""
+
+    def __init__(self) -> None:
+        self._executor = Executor(HANDLERS, workers=WORKERS, on_outcomes=lambda outcomes: None)
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> ExecutorGround:
+        self._executor.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.stop(grace_s=0.0)
+
+    def submit(self, handler: str, arguments: Sequence[Any]) -> None:
+        self.submit_many(handler, [arguments])
+
+    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]]) -> None:
+        numbers = itertools.islice(self._numbers, len(arguments))
+        self._executor.offer(
+            [
+                Task(
+                    seq=number,
+                    key=number,
+                    attempt=1,
+                    handler=handler,
+                    arguments=encode_arguments(tuple(one), {}),
+                )
+                for number, one in zip(numbers, arguments, strict=True)
+            ]
+        )
+
+    def sample(self) -> Sample:
+        seen = self._executor.statistics()
+        return Sample(
+            at_s=time.monotonic(),
+            processes=len(seen.workers),
+            lanes={
+                lane.value: LaneSample(queued=one.queued, running=one.running, slots=one.slots)
+                for lane, one in seen.lanes.items()
+            },
+        )
+
+    def reasons(self) -> list[tuple[float, str, str, str]]:
+        return [(one.at_s, one.subject, one.decision, one.why) for one in self._executor.reasons()]
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Samples in a thread of its own until the block ends; one that fails is left out."""
+
+    take: Callable[[], Sample]
+    samples: list[Sample] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[list[Sample]]:
+        done = threading.Event()
+
+        def run() -> None:
+            while not done.wait(SAMPLE_EVERY_S):
+                with contextlib.suppress(QuorateError):
+                    self.samples.append(self.take())
+
+        thread = threading.Thread(target=run, name="sampler", daemon=True)
+        thread.start()
+        try:
+            yield self.samples
+        finally:
+            done.set()
+            thread.join()
