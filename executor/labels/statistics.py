@@ -44,7 +44,6 @@ class Statistics:
     __slots__ = (
         "_blocked",
         "_cpu",
-        "_exact",
         "_gain",
         "_histogram",
         "_idle_runs",
@@ -78,7 +77,7 @@ class Statistics:
 
     def _clear(self) -> None:
         self._gain = 1.0
-        self._weight = self._wall = self._square = self._cpu = self._blocked = self._exact = 0.0
+        self._weight = self._wall = self._square = self._cpu = self._blocked = 0.0
         self._histogram = [0.0] * BUCKETS
 
     def add(self, samples: Sequence[Sample], runs: int, now: float) -> None:
@@ -113,7 +112,6 @@ class Statistics:
         gain, histogram = self._gain, self._histogram
         count = 0
         wall = square = cpu = blocked = 0.0
-        exact = 0
         for sample in samples:
             wall_s = sample[0]
             count += 1
@@ -121,14 +119,12 @@ class Statistics:
             square += wall_s * wall_s
             cpu += sample[1]
             blocked += sample[2]
-            exact += sample[7]
             histogram[bucket(wall_s)] += gain
         self._weight += gain * count
         self._wall += gain * wall
         self._square += gain * square
         self._cpu += gain * cpu
         self._blocked += gain * blocked
-        self._exact += gain * exact
 
     def _rescale(self) -> None:
         shrink = 1.0 / self._gain
@@ -138,7 +134,6 @@ class Statistics:
         self._square *= shrink
         self._cpu *= shrink
         self._blocked *= shrink
-        self._exact *= shrink
         self._histogram = [weight * shrink for weight in self._histogram]
 
     def start_long(self, running_s: float) -> None:
@@ -199,11 +194,6 @@ class Statistics:
     @property
     def blocked_s(self) -> float:
         return self._blocked / max(self._weight, self._gain)
-
-    @property
-    def is_exact(self) -> bool:
-        """Most of what is measured was alone in its process."""
-        return self._exact * 2 >= self._weight
 
     @property
     def estimate_s(self) -> float | None:

@@ -187,9 +187,9 @@ def test_after_a_restart_only_the_last_runs_are_true() -> None:
 
 def test_the_weights_stay_numbers_however_long_it_runs() -> None:
     statistics = Statistics()
-    for number in range(20_000):
-        statistics.add([wall(0.01)], 1, 100.0 * number)
-    assert statistics.weight == pytest.approx(1 / (1 - 2 ** (-1 / 200)), rel=1e-6)
+    for number in range(2_500):
+        statistics.add([wall(0.01)] * 100, 100, 100.0 * number)
+    assert statistics.weight == pytest.approx(100 / (1 - 2 ** (-1 / 2)), rel=1e-6)
     assert statistics.mean_s == pytest.approx(0.01)
 
 

@@ -158,6 +158,17 @@ def test_runs_that_are_not_over_turn_it_as_well() -> None:
     assert labels.labels()[0].samples == 3
 
 
+def test_a_run_that_overran_and_never_said_how_it_ended_is_forgotten_in_the_end() -> None:
+    labels = undeclared("h")
+    run(labels, "h", computing(0.01), 3)
+    labels.tick(0.0)
+    labels.overran("h", "", 0.2, 1.0)
+    for now in (2.0, 600.0, 602.0):
+        assert labels.labels()[0].samples == 4
+        labels.tick(now)
+    assert labels.labels()[0].samples == 3
+
+
 def test_an_unknown_handler_is_taken_for_long_from_its_first_overrun_until_more_is_known() -> None:
     labels = undeclared("h")
     assert labels.is_unknown("h", "")
@@ -205,6 +216,8 @@ def test_to_short_takes_five_minutes_and_fifty_runs_and_hardly_any_overruns() ->
     for labels in (few, many, spiky):
         run(labels, "h", computing(0.5), 60)
     run(few, "h", computing(0.01), 5_000, now=1_000.0)
+    few.tick(1_000.5)
+    run(few, "h", computing(0.01), 40, now=1_000.6)
     run(many, "h", computing(0.01), 5_000, now=1_000.0)
     run(spiky, "h", computing(0.01), 5_000, now=1_000.0)
     for now, _ in seconds(few, 1_001.0, 302):
@@ -215,7 +228,7 @@ def test_to_short_takes_five_minutes_and_fifty_runs_and_hardly_any_overruns() ->
         spiky.tick(now)
         if now < 1_300.0:
             assert many.lane("h", "") is Lane.CPU_LONG
-    assert few.lane("h", "") is Lane.CPU_LONG  # it did not run meanwhile
+    assert few.lane("h", "") is Lane.CPU_LONG  # 40 runs meanwhile
     assert many.lane("h", "") is Lane.CPU_SHORT
     assert spiky.lane("h", "") is Lane.CPU_LONG  # 1 % of them still take 0.5 s
 
@@ -309,6 +322,7 @@ def test_what_others_have_learnt_is_believed_until_it_is_learnt_here() -> None:
     assert (labels.is_unknown("h", ""), labels.mean_s("h", "")) == (False, 0.4)
     # And a first hint of its own changes nothing, but 50 runs do.
     assert run(labels, "h", computing(0.002), 49) == []
+    assert labels.lane("h", "") is Lane.IO_LONG
     [own] = run(labels, "h", computing(0.002), 1)
     assert own.lane is Lane.CPU_SHORT
     # And being told the same or nothing again changes nothing any more.
