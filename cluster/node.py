@@ -1,26 +1,40 @@
-"""One node: builds the parts, starts them in order, stops them in reverse; answers what applications ask (shell).
+"""One node: builds the parts, starts them in order, stops them in reverse; answers what applications and operators ask (shell).
 
 Order of start: ledger, Kafka topics, executor (its hello names the handlers), results, flow, consumers. A part whose thread
 dies stops the node aloud: `failed` is set and `failure` says why.
+
+What it answers is in files of their own: `node_submits.py` takes new tasks, `node_tasks.py` says where tasks are, `node_views.py` shows the
+parts, `node_tuning.py` carries the replicated limits to the parts.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
-from cluster.api import LaneView, MemberView, NewTask, NodeView, PeerView, Submitted, TaskState, TaskStatus
-from cluster.envelope import KEY_MAX, Envelope, encode_envelope, encode_key
-from cluster.errors import RecordError, Refused, Unavailable
+from cluster.api import (
+    LabelView,
+    LanesView,
+    LimitsView,
+    MemberView,
+    NewTask,
+    NodeView,
+    OutputView,
+    Submitted,
+    TaskStatus,
+)
+from cluster.broadcast import NodeNews, encode_news
+from cluster.errors import Refused, Unavailable
 from cluster.flow_thread import FlowThread
 from cluster.kafka.confluent import TaskProducer, group_consumer
 from cluster.kafka.consumer import LaneConsumer
+from cluster.kafka.parked_reader import ParkedReader
 from cluster.kafka.topics import ensure_topics
-from cluster.key_blocks import KeyBlocks
+from cluster.node_submits import Submits
+from cluster.node_tasks import NodeTasks
+from cluster.node_tuning import Limiting, NodeTuning
+from cluster.node_views import NodeViews
 from cluster.results import Results
 from cluster.routing import (
     LANES,
@@ -28,19 +42,21 @@ from cluster.routing import (
     all_topics,
     dead_topic,
     lane_of,
-    lane_topics,
+    parked_topic,
     results_topic,
     task_topic,
 )
 from cluster.settings import NodeSettings
-from consensus import ConsensusError, KeyService, NoQuorum, SyncMode, TlsFiles
+from cluster.tables.limits import Verb, command
+from cluster.told import Told
+from consensus import ConsensusError, KeyService, NoQuorum, Outcome, SyncMode, TlsFiles
 from consensus import Refused as RefusedByLedger
 from executor import Executor, Lane
+from executor import Outcome as RunOutcome
 
-WAIT_POLL_S = 0.005
-RESERVE_KEYS_MAX = 65_536
 MARKS_WITHIN_S = 3.0  # at the end of a node: for the marks of what has run; unmarked, it would run again
-RESULT_LAG_S = 0.3  # how far the reader of results may be behind the marks, for one call
+CANCEL_S = 5.0
+APPLIED_WITHIN_S = 2.0  # a changed limit governs this node before its caller hears of it
 
 
 class Node:
@@ -53,6 +69,8 @@ class Node:
         self._stop_once = threading.Lock()
         self._stopped = False
         self._consumers: list[LaneConsumer] = []
+        self._told = Told()
+        self._limiting = Limiting(settings.max_backlog_s)
         self._keys = KeyService(
             settings.listen,
             settings.peers,
@@ -62,36 +80,41 @@ class Node:
             tls=None if settings.tls_dir is None else TlsFiles.of_node(settings.tls_dir, settings.listen),
             insecure=settings.insecure,
             joining=settings.join,
+            tables=[self._limiting.table],
             on_failure=self._fail,
         )
-        self._blocks = KeyBlocks(self._keys)
-        self._executor = Executor(
-            settings.handlers,
-            workers=settings.workers,
-            on_outcomes=lambda outcomes: self._flow.outcomes(outcomes),
-        )
+        self._executor = Executor(settings.handlers, workers=settings.workers or 2, on_outcomes=self._ended)
 
     def start(self) -> None:
         settings = self._settings
         try:
             self._keys.start()
-            status = {"name": settings.name, "api": settings.api}
-            self._keys.broadcast_status(json.dumps(status).encode())
+            self._keys.broadcast_status(encode_news(NodeNews(name=settings.name, api=settings.api)))
             ensure_topics(settings.kafka, all_topics(settings.prefix))
             self._producer = TaskProducer(settings.kafka, acks=settings.acks, name="tasks")
             self._safe_producer = TaskProducer(settings.kafka, acks="all", name="results")
             self._flow = FlowThread(
-                settings.prefix, self._keys, self._executor, self._safe_producer, failed=self._fail
+                settings.prefix,
+                self._keys,
+                self._executor,
+                self._safe_producer,
+                failed=self._fail,
+                room=self._room,
+                gate=lambda: self._limiting.gate,
+                lane_of=lambda handler, kind: Lane(self._lane_for(handler, kind)),
             )
             self._results = Results(
                 settings.kafka, results_topic(settings.prefix), dead_topic(settings.prefix), failed=self._fail
             )
+            self._build_answers()
             self._executor.start()
             self._results.start()
-            self._consumers = [self._lane_consumer(lane) for lane in LANES]
+            self._consumers = [self._consumer(lane, priority) for lane in LANES for priority in PRIORITIES]
             self._flow.start(self._consumers)
             for consumer in self._consumers:
                 consumer.start()
+            self._parked.start()
+            self._tuning.start()
         except BaseException:
             self._keys.stop()
             self._executor.stop(0.0)
@@ -106,9 +129,11 @@ class Node:
         for consumer in self._consumers:
             consumer.stop_fetching()
         if self._consumers:
+            self._parked.stop()
             self._flow.stop_running()
             self._executor.stop(grace_s)
             self._flow.drain(MARKS_WITHIN_S)
+            self._tuning.stop()
             for consumer in self._consumers:
                 consumer.stop()
             self._flow.stop()
@@ -118,126 +143,53 @@ class Node:
         self._keys.stop()
 
     def submit(self, tasks: Sequence[NewTask], *, timeout_s: float) -> list[Submitted]:
-        deadline = time.monotonic() + timeout_s
-        refusals = [self._refusal(task) for task in tasks]
-        wanted = sum(1 for task, no in zip(tasks, refusals, strict=True) if no is None and task.key == 0)
-        fresh = iter(self._draw(wanted, timeout_s))
-        answers: list[Submitted] = []
-        records: list[tuple[str, bytes, bytes]] = []
-        places: list[int] = []
-        for task, refusal in zip(tasks, refusals, strict=True):
-            if refusal is not None:
-                answers.append(refusal)
-                continue
-            key = task.key or next(fresh)
-            envelope = Envelope(
-                handler=task.handler, arguments=task.arguments, submitted_ms=int(time.time() * 1000)
-            )
-            try:
-                value = encode_envelope(envelope)
-            except RecordError as error:
-                answers.append(Submitted(key=key, error=str(error), code="too-large"))
-                continue
-            declared = self._executor.handlers[task.handler]
-            lane = lane_of(declared.lane.value if declared.lane else None, is_async=declared.is_async)
-            records.append((task_topic(self._settings.prefix, lane, task.priority), encode_key(key), value))
-            places.append(len(answers))
-            answers.append(Submitted(key=key))
-        reasons = self._producer.produce_many(records, timeout_s=max(0.1, deadline - time.monotonic()))
-        for place, reason in zip(places, reasons, strict=True):
-            if reason is not None:
-                key = answers[place].key
-                sentence = (
-                    f"Kafka did not acknowledge task {key} ({reason}): submit it again under the same key"
-                )
-                answers[place] = Submitted(key=key, error=sentence, code="unavailable")
-        return answers
+        return self._submits.submit(tasks, timeout_s=timeout_s)
 
     def reserve(self, count: int, *, timeout_s: float) -> range:
-        if not 1 <= count <= RESERVE_KEYS_MAX:
-            raise Unavailable(f"{count} keys at once: ask for 1 to {RESERVE_KEYS_MAX}")
-        try:
-            return self._keys.reserve(count, timeout_s=timeout_s)
-        except (ConsensusError, TimeoutError) as error:
-            raise Unavailable(f"no keys: {error}") from error
+        return self._submits.reserve(count, timeout_s=timeout_s)
 
     def status(self, keys: Sequence[int], *, with_result: bool, timeout_s: float) -> list[TaskStatus]:
-        statuses = []
-        reader_until = time.monotonic() + min(timeout_s, RESULT_LAG_S)
-        for key in keys:
-            outcome = self._keys.outcome(key)
-            if outcome is None:
-                state = TaskState.UNKNOWN if key >= self._keys.high_water() else TaskState.WAITING
-                state = TaskState.RUNNING if self._flow.is_running(key) else state
-                statuses.append(TaskStatus(key=key, state=state))
-                continue
-            state = TaskState.DONE if outcome == "done" else TaskState.DEAD
-            result, error = self._results.find(key)
-            if (state is TaskState.DEAD and error is None) or (with_result and result is None):
-                result, error = self._await_result(key, state, reader_until)
-            statuses.append(
-                TaskStatus(key=key, state=state, result=result if with_result else None, error=error)
-            )
-        return statuses
+        return self._tasks.status(keys, with_result=with_result, timeout_s=timeout_s)
 
     def wait(self, keys: Sequence[int], *, timeout_s: float) -> list[int]:
-        deadline = time.monotonic() + timeout_s
-        pause_s = WAIT_POLL_S
-        open_keys = list(keys)
-        while True:
-            done = self._keys.executed(open_keys)
-            open_keys = [key for key, is_done in zip(open_keys, done, strict=True) if not is_done]
-            if not open_keys or time.monotonic() >= deadline or self._stopped:
-                return open_keys
-            time.sleep(min(pause_s, max(0.0, deadline - time.monotonic())))
-            pause_s = min(pause_s * 1.2, 0.1)
+        return self._tasks.wait(keys, timeout_s=timeout_s)
+
+    def output(self, key: int) -> OutputView | None:
+        return self._tasks.output(key)
 
     def view(self) -> NodeView:
-        ledger = self._keys.statistics()
-        executor = self._executor.statistics()
-        told = {peer: json.loads(status or b"{}") for peer, (_, status) in self._keys.peer_status().items()}
-        settings = self._settings
-        return NodeView(
-            name=settings.name,
-            peer=settings.listen,
-            api=settings.api,
-            pid=os.getpid(),
-            version=metadata.version("quorate"),
-            ready=ledger.ready and bool(self._consumers) and not self.failed.is_set(),
-            leader=ledger.leader,
-            is_leader=ledger.is_leader,
-            term=ledger.term,
-            session=ledger.session,
-            executed=ledger.executed_count,
-            high_water=ledger.high_water,
-            state_hash=ledger.state_hash,
-            kafka=settings.kafka,
-            worker_pids=executor.workers,
-            handlers=tuple(sorted(self._executor.handlers)),
-            lanes=tuple(
-                LaneView(lane=lane.value, queued=each.queued, running=each.running, slots=each.slots)
-                for lane, each in executor.lanes.items()
-            ),
-            peers=tuple(
-                PeerView(
-                    name=told.get(peer.address, {}).get("name", ""),
-                    peer=peer.address,
-                    api=told.get(peer.address, {}).get("api", ""),
-                    connected=peer.connected,
-                    round_trip_ms=peer.round_trip_ms,
-                )
-                for peer in ledger.peers
-            ),
-            counters=dict(self._flow.counters),
-        )
+        return self._views.node()
 
     def members(self) -> list[MemberView]:
-        ledger = self._keys.statistics()
-        connected = {peer.address for peer in ledger.peers if peer.connected} | {ledger.node}
-        return [
-            MemberView(node=node, is_leader=node == ledger.leader, connected=node in connected)
-            for node in ledger.members
-        ]
+        return self._views.members()
+
+    def lanes(self, *, with_reasons: bool) -> LanesView:
+        return self._views.lanes(with_reasons=with_reasons)
+
+    def labels(self) -> list[LabelView]:
+        return []
+
+    def limits(self) -> LimitsView:
+        return self._views.limits()
+
+    def change_limit(
+        self, verb: str, subject: str, value: int | None, *, who: str, timeout_s: float
+    ) -> LimitsView:
+        if verb not in tuple(Verb):
+            raise Refused(f"a limit cannot be {verb[:20]!r}: use one of {', '.join(Verb)}")
+        deadline = time.monotonic() + timeout_s
+        try:
+            number, at_ms = self._keys.command(command(Verb(verb), subject, value, who), timeout_s=timeout_s)
+        except NoQuorum as error:
+            raise Unavailable(f"nothing was changed: {error}") from error
+        except RefusedByLedger as error:
+            raise Refused(str(error)) from error
+        except (ConsensusError, TimeoutError) as error:
+            raise Unavailable(f"it may have been changed, look at `quorate limit list`: {error}") from error
+        self._limiting.await_applied(number, min(APPLIED_WITHIN_S, max(0.0, deadline - time.monotonic())))
+        while verb == Verb.PURGE and time.time() * 1000 < at_ms + 1 and time.monotonic() < deadline:
+            time.sleep(0.0005)  # what the caller submits from now on is not of the purged millisecond
+        return self._views.limits()
 
     def add_member(self, node: str, *, timeout_s: float) -> list[str]:
         return self._change_group(self._keys.add_member, node, timeout_s)
@@ -257,17 +209,88 @@ class Node:
                 f"the group may have changed, look at `quorate member list`: {error}"
             ) from error
 
-    def _lane_consumer(self, lane: str) -> LaneConsumer:
-        settings = self._settings
-        return LaneConsumer(
-            group_consumer(settings.kafka, group=f"{settings.prefix}.{lane}", name=settings.name),
-            lane,
-            lane_topics(settings.prefix, lane),
-            room=lambda: self._flow.room(Lane(lane)),
-            deliver=self._flow.deliver,
+    def _build_answers(self) -> None:
+        settings, limiting = self._settings, self._limiting
+        self._submits = Submits(
+            settings.prefix,
+            self._keys,
+            self._producer,
+            handlers=self._executor.handlers,
+            lane_for=self._lane_for,
+            max_backlog_s=limiting.max_backlog_s,
+        )
+        self._tasks = NodeTasks(
+            settings.name,
+            self._keys,
+            self._flow,
+            self._results,
+            self._told,
+            stopped=lambda: self._stopped,
+        )
+        self._views = NodeViews(
+            settings,
+            self._keys,
+            self._executor,
+            self._flow,
+            self._submits,
+            lambda: limiting.table.state,
+            ready=lambda: bool(self._consumers) and not self.failed.is_set(),
+        )
+        self._tuning = NodeTuning(
+            settings,
+            limiting,
+            self._keys,
+            self._executor,
+            self._flow,
+            self._submits,
+            self._told,
+            failed=self._fail,
+        )
+        parked = parked_topic(settings.prefix)
+        self._parked = ParkedReader(
+            group_consumer(settings.kafka, group=parked, name=settings.name),
+            self._safe_producer,
+            settings.kafka,
+            settings.prefix,
+            gate=lambda: limiting.gate,
+            lane_for=self._lane_for,
+            executed=self._keys.executed,
+            cancel=self._cancel,
             barrier=self._barrier,
             failed=self._fail,
         )
+
+    def _consumer(self, lane: str, priority: str) -> LaneConsumer:
+        settings = self._settings
+        topic = task_topic(settings.prefix, lane, priority)
+        return LaneConsumer(
+            group_consumer(settings.kafka, group=topic, name=settings.name),
+            lane,
+            priority,
+            topic,
+            inlet=self._flow,
+            barrier=self._barrier,
+            failed=self._fail,
+        )
+
+    def _ended(self, outcomes: list[RunOutcome]) -> None:
+        self._told.ended(outcomes)
+        self._flow.outcomes(outcomes)
+
+    def _room(self, lane: Lane) -> int:
+        return 0 if self._limiting.is_paused(lane) else self._executor.room(lane)
+
+    def _lane_for(self, handler: str, kind: str) -> str:
+        declared = self._executor.handlers.get(handler)
+        lane = None if declared is None or declared.lane is None else declared.lane.value
+        return lane_of(lane, is_async=declared is not None and declared.is_async)
+
+    def _cancel(self, keys: Sequence[int]) -> bool:
+        try:
+            self._keys.execute(list(keys), outcome=Outcome.CANCELLED, timeout_s=CANCEL_S)
+        except (ConsensusError, TimeoutError):
+            return False
+        return True
 
     def _barrier(self, timeout_s: float) -> bool:
         try:
@@ -275,42 +298,6 @@ class Node:
         except (ConsensusError, TimeoutError):
             return False
         return True
-
-    def _draw(self, count: int, timeout_s: float) -> list[int]:
-        if count == 0:
-            return []
-        try:
-            return self._blocks.draw(count, timeout_s=timeout_s)
-        except (ConsensusError, TimeoutError) as error:
-            raise Unavailable(f"no keys for new tasks: {error}") from error
-
-    def _refusal(self, task: NewTask) -> Submitted | None:
-        if task.handler not in self._executor.handlers:
-            known = ", ".join(sorted(self._executor.handlers)) or "none"
-            error = f"no handler {task.handler!r} on this node; it has: {known}"
-            return Submitted(key=task.key, error=error, code="unknown-handler")
-        if task.priority not in PRIORITIES:
-            error = f"priority {task.priority!r}: use one of {', '.join(PRIORITIES)}"
-            return Submitted(key=task.key, error=error, code="invalid")
-        if task.key and not self._was_handed_out(task.key):
-            error = f"key {task.key} was never handed out: draw keys by reserve"
-            return Submitted(key=task.key, error=error, code="invalid")
-        return None
-
-    def _was_handed_out(self, key: int) -> bool:
-        if not 0 < key <= KEY_MAX:
-            return False
-        return key < self._keys.high_water() or (self._barrier(2.0) and key < self._keys.high_water())
-
-    def _await_result(self, key: int, state: TaskState, until: float) -> tuple[bytes | None, str | None]:
-        """The mark follows the acknowledged result, but the reader of results may be a moment behind."""
-        while True:
-            found = self._results.find(key)
-            if found != (None, None):
-                return found
-            if time.monotonic() >= until:
-                return None, "reason no longer kept" if state is TaskState.DEAD else None
-            time.sleep(WAIT_POLL_S)
 
     def _fail(self, error: BaseException) -> None:
         if self.failure is None:

@@ -12,6 +12,7 @@ from cluster.errors import SettingsError
 ACKS = ("1", "all")
 SYNCS = ("always", "interval")  # as consensus.SyncMode
 WORKERS_MAX = 256
+BACKLOG_MAX_S = 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,8 @@ class NodeSettings:
     """Addresses are "host:port". `peers` names the members of the Raft group (the own address may be among them).
 
     `join`: the group stands already and is told of this node by `quorate member add`. `sync`: what a node that loses power may lose.
+    `workers`: processes that may run long tasks at once; None: one a core, two at least. `max_backlog_s`: while so much work waits in a
+    lane of the cluster, submits to it are refused; `quorate limit set max-backlog-s` overrides it.
     `tls_dir`: as `quorate certs` fills it; without it members speak in plain, on loopback only unless `insecure`.
     """
 
@@ -31,12 +34,13 @@ class NodeSettings:
     peers: tuple[str, ...] = ()
     prefix: str = "quorate"
     acks: str = "1"
-    workers: int = 2
+    workers: int | None = None
     cluster: str = "quorate"
     join: bool = False
     sync: str = "always"
     tls_dir: Path | None = None
     insecure: bool = False
+    max_backlog_s: float = 86_400.0
 
     def checked(self) -> NodeSettings:
         """Returns itself, or raises `SettingsError` naming the setting that is wrong."""
@@ -58,7 +62,11 @@ class NodeSettings:
             raise SettingsError(
                 "--insecure and --tls-dir were both given: with certificates nothing is insecure"
             )
-        if not 1 <= self.workers <= WORKERS_MAX:
+        if not 1.0 <= self.max_backlog_s <= BACKLOG_MAX_S:
+            raise SettingsError(
+                f"--max-backlog-s is {self.max_backlog_s:g}: use 1 to {BACKLOG_MAX_S:g} seconds"
+            )
+        if self.workers is not None and not 1 <= self.workers <= WORKERS_MAX:
             raise SettingsError(f"--workers is {self.workers}: use 1 to {WORKERS_MAX}")
         if not self.handlers:
             raise SettingsError("--handlers is empty: name at least one module that declares handlers")

@@ -62,7 +62,22 @@ def node(
     acks: Annotated[
         str, typer.Option(envvar="QUORATE_ACKS", help="When a submit counts as stored: 1 or all.")
     ] = "1",
-    workers: Annotated[int, typer.Option(envvar="QUORATE_WORKERS", help="Worker processes.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            envvar="QUORATE_WORKERS",
+            help="Processes that may run long tasks at once; one more is for short ones. Default: one a core, two at least.",
+            show_default=False,
+        ),
+    ] = None,
+    max_backlog_s: Annotated[
+        float,
+        typer.Option(
+            "--max-backlog-s",
+            envvar="QUORATE_MAX_BACKLOG_S",
+            help="Refuse submits to a lane that has so many seconds of work waiting.",
+        ),
+    ] = 86_400.0,
     join: Annotated[
         bool,
         typer.Option(
@@ -109,6 +124,7 @@ def node(
             prefix=prefix,
             acks=acks,
             workers=workers,
+            max_backlog_s=max_backlog_s,
             join=join,
             sync=sync,
             tls_dir=tls_dir,

@@ -16,7 +16,9 @@ def up(
     nodes: Annotated[int, typer.Option(min=1, max=9, help="Number of nodes.")] = 3,
     handlers: Annotated[str, typer.Option(help="Modules that declare handlers: M[,M].")] = ",".join(HANDLERS),
     kafka: Annotated[str | None, typer.Option(help="H:P of a broker of yours; default: start one.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes per node.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes of each node that may run long tasks at once.")
+    ] = 1,
     prefix: Annotated[str, typer.Option(help="First part of the topics' names.")] = "quorate",
     json_output: JsonOption = False,
 ) -> None:
