@@ -8,10 +8,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from bench import failover, ledger
+from bench import charts, failover, lanes, latency, ledger
 from bench.big_ledger import big_ledger, put_on_disk
+from bench.grounds import ExecutorGround
 from bench.node_group import NodeGroup
 from bench.peers.grpc_calls import Calls
+from bench.peers.python_peers import noop_tasks_per_s, start_latencies
 
 pytestmark = pytest.mark.integration
 
@@ -76,3 +78,30 @@ def test_calls_over_grpc_are_counted_when_they_succeed_and_when_they_fail() -> N
     assert len(answered.latencies_s) + answered.failed == len(seen)
     assert abs(len(answered.latencies_s) - answered.failed) <= 1
     assert set(seen) == {b"request"}
+
+
+def test_each_task_of_the_latency_bench_starts_once_submitted(kafka_parts: None, tmp_path: Path) -> None:
+    plan = latency.Plan(runs=1, seconds=0.3, nodes=(1,), peers=())
+    values = latency.Values(list)
+    latency.measure_own(plan, 1, tmp_path / "latency", values)
+    assert values["start_p99_ms_200"][0] >= values["start_p50_ms_200"][0] > 0
+    assert values["start_p50_ms_1000"][0] > 0
+    assert not (tmp_path / "latency").exists()
+
+
+def test_a_flood_on_the_executor_alone_is_judged_and_drawn(tmp_path: Path) -> None:
+    with ExecutorGround() as ground:
+        run = lanes.let_loose(ground, "bimodal", tmp_path / "moments", short_s=0.5)
+    assert len(run.flood.shorts) == len(run.flood.briefs) == 5
+    assert 1 <= len(run.flood.longs) <= lanes.LONG_TASKS
+    assert run.samples[-1].processes >= 1
+    said = charts.draw_flood(run, "bimodal", tmp_path)
+    assert said == charts.NOT_INSTALLED or (tmp_path / "flood-wait-bimodal.svg").exists()
+
+
+@pytest.mark.slow
+def test_a_peer_runs_tasks_in_an_environment_of_its_own() -> None:
+    rate = noop_tasks_per_s("huey", quick=True)
+    assert isinstance(rate, float), rate
+    assert rate > 100
+    assert len(start_latencies("huey", [50], 0.5)[50]) == 25
