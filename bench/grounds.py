@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from cluster.client import Client
 from cluster.errors import QuorateError
+from cluster.kafka.dev_broker import DevBroker
 from cluster.local_cluster import LocalCluster
 from executor import Executor, Task, encode_arguments
 
@@ -54,12 +55,29 @@ class Ground(Protocol):
         ...
 
 
-class NodeGround:
-    """`with NodeGround(directory) as ground`: one node and its broker; the directory is removed at the end."""
+@contextlib.contextmanager
+def broker(directory: Path) -> Iterator[str]:
+    """ "host:port" of a broker for the whole bench: each cluster has topics of its own. Raises `BrokerError`."""
+    own = DevBroker(directory)
+    try:
+        yield own.start()
+    finally:
+        own.stop()
 
-    def __init__(self, directory: Path) -> None:
+
+class NodeGround:
+    """`with NodeGround(directory, kafka) as ground`: nodes that have run nothing before; the directory is removed at the end."""
+
+    def __init__(self, directory: Path, kafka: str, *, nodes: int = 1) -> None:
         self._directory = directory
-        self._cluster = LocalCluster(directory, 1, HANDLERS, workers=WORKERS)
+        self._cluster = LocalCluster(
+            directory,
+            nodes,
+            HANDLERS,
+            kafka=kafka,
+            workers=WORKERS,
+            prefix=f"bench{time.time_ns()}",
+        )
         self._client: Client | None = None
 
     def __enter__(self) -> NodeGround:
@@ -91,7 +109,7 @@ class NodeGround:
         self.client.submit_many(handler, arguments)
 
     def sample(self) -> Sample:
-        [view] = self.client.nodes()
+        view = self.client.nodes()[0]
         return Sample(
             at_s=time.monotonic(),
             processes=len(view.worker_pids),

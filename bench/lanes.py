@@ -8,6 +8,7 @@ a core's time, once one handler is both brief and long, told by its arguments al
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import Any
 from bench import charts
 from bench.callers import percentile
 from bench.flood import Flood, read_flood, throughput_kept
-from bench.grounds import ExecutorGround, Ground, NodeGround, Sample, Sampler
+from bench.grounds import ExecutorGround, Ground, NodeGround, Sample, Sampler, broker
 from bench.measurement import figure, report, show
 from bench.moments import Event, read_moments
 from bench.node_group import disk_directory
@@ -29,7 +30,7 @@ from bench.open_loop import open_loop
 from bench.peers.environments import PeerMissing
 from bench.peers.python_peers import flood_waits
 from bench.work import LONG_S
-from cluster.kafka.jars import BrokerError, find_java, kafka_jars
+from cluster.kafka.jars import BrokerError
 
 LONG_TASKS = 200
 SHORT_PER_S = 10.0
@@ -227,17 +228,17 @@ def main() -> None:
     plan = QUICK if options.quick else FULL
     values, whys, drawn = Values(list), dict[str, str](), dict[str, Run]()
     directory = disk_directory(options.directory)
-    try:
-        kafka_jars()
-        find_java()
-    except BrokerError as error:
-        whys[""] = f"no broker: {error}"
-    try:
+    with contextlib.ExitStack() as ended:
+        ended.callback(shutil.rmtree, directory, ignore_errors=True)
+        try:
+            kafka = ended.enter_context(broker(directory / "broker"))
+        except BrokerError as error:
+            whys[""] = f"no broker: {error}"
         for number in range(plan.runs):
             for kind in plan.floods if not whys else ():
                 place = directory / f"node-{number}"
                 drawn[kind] = measure(
-                    lambda place=place: NodeGround(place / "cluster"),  # type: ignore[misc]
+                    lambda place=place: NodeGround(place / "cluster", kafka),  # type: ignore[misc]
                     kind,
                     plan,
                     place,
@@ -250,8 +251,6 @@ def main() -> None:
                     ExecutorGround, kind, plan, place, values, f"{ENDINGS[kind]}_executor"
                 )
         peers = {} if options.no_peers else measure_peers(plan)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     figures = own_figures(values, whys)
     show(figures)
     for name, one in peers.items():

@@ -8,6 +8,7 @@ Peers run in the same rounds, one after the other, two worker processes each.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import time
 from collections import defaultdict
@@ -17,6 +18,7 @@ from typing import Any
 
 from bench import charts
 from bench.callers import percentile
+from bench.grounds import NodeGround, broker
 from bench.measurement import figure, report, show
 from bench.moments import read_moments
 from bench.node_group import disk_directory
@@ -24,12 +26,9 @@ from bench.open_loop import open_loop
 from bench.peers.environments import PeerMissing
 from bench.peers.python_peers import PEERS, start_latencies
 from cluster.client import Client
-from cluster.kafka.jars import BrokerError, find_java, kafka_jars
-from cluster.local_cluster import LocalCluster
+from cluster.kafka.jars import BrokerError
 
-HANDLERS = ("bench.flood_handlers",)
 RATES = (200, 1_000)
-WORKERS = 2
 THREADS = 16  # a submit may take this many ms at 1,000/s before it delays another
 WARM_UP_TASKS = 300
 WARM_UP_PER_S = 150
@@ -52,23 +51,19 @@ FULL = Plan(runs=3, seconds=10.0, nodes=(1, 3), peers=tuple(PEERS))
 QUICK = Plan(runs=1, seconds=3.0, nodes=(1, 3), peers=("dramatiq",))
 
 
-def measure_own(plan: Plan, nodes: int, directory: Path, values: Values) -> None:
+def measure_own(plan: Plan, nodes: int, directory: Path, kafka: str, values: Values) -> None:
     """Each rate of one cluster; figures of three nodes end in `_3_nodes`."""
     ending = "" if nodes == 1 else f"_{nodes}_nodes"
-    cluster = LocalCluster(directory, nodes, HANDLERS, workers=WORKERS)
-    try:
-        addresses = ",".join(node["api"] for node in cluster.up()["nodes"])
-        with Client(addresses) as client:
-            load(client, directory / "warm", WARM_UP_PER_S, WARM_UP_TASKS / WARM_UP_PER_S)
-            for rate in RATES:
-                waits_s, late_p99_ms, took_p50_ms = load(client, directory / f"at-{rate}", rate, plan.seconds)
-                for percent in (50, 99):
-                    values[f"start_p{percent}_ms_{rate}{ending}"].append(percentile(waits_s, percent) * 1000)
-                values[f"submitter_late_p99_ms_{rate}{ending}"].append(late_p99_ms)
-                values[f"submit_p50_ms_{rate}{ending}"].append(took_p50_ms)
-    finally:
-        cluster.down()
-        shutil.rmtree(directory, ignore_errors=True)
+    with NodeGround(directory, kafka, nodes=nodes) as ground:
+        load(ground.client, directory / "warm", WARM_UP_PER_S, WARM_UP_TASKS / WARM_UP_PER_S)
+        for rate in RATES:
+            waits_s, late_p99_ms, took_p50_ms = load(
+                ground.client, directory / f"at-{rate}", rate, plan.seconds
+            )
+            for percent in (50, 99):
+                values[f"start_p{percent}_ms_{rate}{ending}"].append(percentile(waits_s, percent) * 1000)
+            values[f"submitter_late_p99_ms_{rate}{ending}"].append(late_p99_ms)
+            values[f"submit_p50_ms_{rate}{ending}"].append(took_p50_ms)
 
 
 def load(client: Client, file: Path, per_s: float, seconds: float) -> tuple[list[float], float, float]:
@@ -132,15 +127,15 @@ def main() -> None:
     peers = {name: Values(list) for name in ([] if options.no_peers else plan.peers)}
     missing: dict[str, str] = {}
     directory = disk_directory(options.directory)
-    try:
-        kafka_jars()
-        find_java()
-    except BrokerError as error:
-        why = f"no broker: {error}"
-    try:
+    with contextlib.ExitStack() as ended:
+        ended.callback(shutil.rmtree, directory, ignore_errors=True)
+        try:
+            kafka = ended.enter_context(broker(directory / "broker"))
+        except BrokerError as error:
+            why = f"no broker: {error}"
         for run in range(plan.runs):
             for nodes in plan.nodes if not why else ():
-                measure_own(plan, nodes, directory / f"own-{nodes}-{run}", own)
+                measure_own(plan, nodes, directory / f"own-{nodes}-{run}", kafka, own)
             for name, values in peers.items():
                 try:
                     for rate, waits_s in start_latencies(name, RATES, plan.seconds).items():
@@ -148,8 +143,6 @@ def main() -> None:
                         values[f"start_p99_ms_{rate}"].append(percentile(waits_s, 99) * 1000)
                 except PeerMissing as error:
                     missing[name] = str(error)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     figures, of_peers = own_figures(own, why), peer_figures(peers, missing)
     show(figures)
     for name, one in of_peers.items():

@@ -80,10 +80,10 @@ def test_calls_over_grpc_are_counted_when_they_succeed_and_when_they_fail() -> N
     assert set(seen) == {b"request"}
 
 
-def test_each_task_of_the_latency_bench_starts_once_submitted(kafka_parts: None, tmp_path: Path) -> None:
+def test_each_task_of_the_latency_bench_starts_once_submitted(kafka: str, tmp_path: Path) -> None:
     plan = latency.Plan(runs=1, seconds=0.3, nodes=(1,), peers=())
     values = latency.Values(list)
-    latency.measure_own(plan, 1, tmp_path / "latency", values)
+    latency.measure_own(plan, 1, tmp_path / "latency", kafka, values)
     assert values["start_p99_ms_200"][0] >= values["start_p50_ms_200"][0] > 0
     assert values["start_p50_ms_1000"][0] > 0
     assert not (tmp_path / "latency").exists()
