@@ -164,6 +164,16 @@ class KeyCalls:
     async def acancel(self, keys: Sequence[int], *, timeout_s: float = TIMEOUT_S) -> list[CancelAnswer]:
         return await aresult(self.cancel_future(keys, timeout_s=timeout_s), timeout_s)
 
+    def command_future(self, fields: Sequence[Any], *, timeout_s: float = TIMEOUT_S) -> Future[Any]:
+        """A command of one of the service's `tables`, `[opcode, ...]` -> its answer. After `OutcomeUnknown` it may be applied later."""
+        return self._calls.start(operations.command(fields), timeout_s)
+
+    def command(self, fields: Sequence[Any], *, timeout_s: float = TIMEOUT_S) -> Any:
+        return self._calls.ask(operations.command(fields), timeout_s)
+
+    async def acommand(self, fields: Sequence[Any], *, timeout_s: float = TIMEOUT_S) -> Any:
+        return await aresult(self.command_future(fields, timeout_s=timeout_s), timeout_s)
+
     def barrier_future(self, *, timeout_s: float = TIMEOUT_S) -> Future[None]:
         """Afterwards the local replica shows all that was committed before the call."""
         return self._calls.start(operations.barrier(), timeout_s)

@@ -16,7 +16,7 @@ import msgpack
 
 from consensus.ledger.bindings import VALUE_CHARACTERS_MAX
 from consensus.ledger.claims import WHY_CHARACTERS_MAX, ClaimKind, Decision
-from consensus.ledger.commands import Opcode, decode_runs, encode_pairs, encode_runs
+from consensus.ledger.commands import FIRST_FOREIGN_OPCODE, Opcode, decode_runs, encode_pairs, encode_runs
 from consensus.ledger.executed import Outcome
 from consensus.ledger.marks import CancelKind
 from consensus.merging import PerKey
@@ -24,6 +24,7 @@ from consensus.merging import PerKey
 Answer = TypeVar("Answer")
 OPERATION_KEYS_MAX = 4096  # (key, attempt) pairs of any size: 14 bytes each, below the 60,000 of an entry
 FEW = 8  # numbers whose size is not worth measuring
+FOREIGN_BYTES_MAX = 50_000  # of a command of another package's table: below the 60,000 of an entry
 COMMAND_BYTES = 64  # opcode, session, outcome and the framing, with room
 
 Pair = tuple[int, int]  # (key, after) or (key, attempt)
@@ -203,6 +204,22 @@ def cancel(keys: Sequence[int]) -> Operation[list[CancelAnswer]]:
         return _in_order(keys, answers)
 
     return Operation(command=lambda _: [Opcode.CANCEL, flat], read=read, size_bytes=_size_bytes(flat))
+
+
+def command(fields: Sequence[Any]) -> Operation[Any]:
+    """A command of a table that another package has brought, `[opcode, ...]` in plain msgpack data -> the answer of that table."""
+    if not fields or type(fields[0]) is not int or fields[0] < FIRST_FOREIGN_OPCODE:
+        raise ValueError(
+            f"a command for a table of your own begins with its opcode, {FIRST_FOREIGN_OPCODE} or above"
+        )
+    try:
+        packed = msgpack.packb(list(fields))
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"a command must be plain msgpack data: {error}") from None
+    if len(packed) > FOREIGN_BYTES_MAX:
+        raise ValueError(f"a command of {len(packed)} bytes: cut it into {FOREIGN_BYTES_MAX} at a time")
+    plain = msgpack.unpackb(packed, strict_map_key=False)  # the caller may go on changing what it gave
+    return Operation(command=lambda _: plain, read=lambda raw: raw, size_bytes=COMMAND_BYTES + len(packed))
 
 
 def change_group(before: Iterable[str], after: Iterable[str]) -> Operation[tuple[str, ...]]:

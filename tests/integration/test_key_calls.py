@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from consensus import (
     CancelKind,
     ClaimAnswer,
     ClaimKind,
+    CommandRefused,
+    Context,
     Decision,
     ExecuteAnswer,
     KeyService,
@@ -114,6 +117,55 @@ def test_the_next_life_of_a_node_recovers_what_the_former_had_claimed(address: s
         [answer] = keys.claim([(b, 0)])
         assert (answer.kind, answer.attempt) == (ClaimKind.RECOVER, 2)
         assert keys.recoverable() == []
+
+
+class Notes:
+    """A table as another package would bring it: lines of text, none of them empty."""
+
+    name, version, opcodes = "notes", 1, (64,)
+
+    def __init__(self) -> None:
+        self.lines: tuple[str, ...] = ()
+
+    def apply(self, command: list[Any], context: Context) -> Any:
+        match command:
+            case [64, str(line)] if line:
+                self.lines = (*self.lines, line)
+                return len(self.lines)
+            case _:
+                raise CommandRefused("an empty note")
+
+    def freeze(self) -> Iterator[bytes]:
+        return iter(["\n".join(self.lines).encode()])
+
+    def load(self, pieces: Sequence[bytes], version: int) -> None:
+        self.lines = tuple(b"".join(pieces).decode().split()) if pieces else ()
+
+
+def test_a_table_of_another_package_takes_commands_and_is_there_in_the_next_life(
+    address: str, tmp_path: Path
+) -> None:
+    notes = Notes()
+    with KeyService(address, [], tmp_path, tables=[notes]) as keys:
+        # When commands are given in all three forms.
+        assert keys.command([64, "one"]) == 1
+        assert keys.command_future([64, "two"]).result(5.0) == 2
+        assert asyncio.run(keys.acommand([64, "three"])) == 3
+        # Then what the table refuses, and what no table knows, is refused, and the caller's faults are the caller's.
+        with pytest.raises(Refused, match="an empty note"):
+            keys.command([64, ""])
+        with pytest.raises(Refused, match="an empty note"):
+            asyncio.run(keys.acommand([64, ""]))
+        with pytest.raises(Refused, match="unknown command 99"):
+            keys.command([99])
+        with pytest.raises(ValueError, match="opcode"):
+            keys.command([1])
+        assert notes.lines == ("one", "two", "three")
+    # And the next life finds it.
+    again = Notes()
+    with KeyService(address, [], tmp_path, tables=[again]) as keys:
+        keys.barrier()
+        assert again.lines == ("one", "two", "three")
 
 
 def test_beyond_loopback_a_node_needs_certificates_or_to_be_told(tmp_path: Path) -> None:

@@ -38,11 +38,12 @@ def all_operations() -> list[Operation[Any]]:
         operations.bind("ü" * 1024, WIDEST, WIDEST),
         operations.confirm("ü" * 1024, WIDEST),
         operations.cancel(keys),
+        operations.command([1 << 40, "x" * 49_000, [1 << 62] * 100]),
         operations.change_group([f"host-{n}.example:7400" for n in range(30)], ["b:1"]),
     ]
 
 
-@pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: operation.command(1)[0].name)
+@pytest.mark.parametrize("operation", all_operations(), ids=lambda operation: str(operation.command(1)[0]))
 def test_the_size_told_is_never_too_small_and_the_largest_fits_an_entry(operation: Operation[Any]) -> None:
     command = operation.command(1 << 48)
     assert len(msgpack.packb(command)) <= operation.size_bytes
@@ -85,6 +86,15 @@ def test_a_call_about_no_keys_is_answered_with_nothing() -> None:
     assert [ledger.do(operation, session) for operation in nothing] == [[]] * 5
 
 
+def test_a_foreign_command_stands_as_it_was_given_whatever_becomes_of_its_parts() -> None:
+    rows = [["thumb", 1.5, None]]
+    operation = operations.command((64, rows, "who"))
+    rows[0][0] = "changed since"
+    assert operation.command(7) == [64, [["thumb", 1.5, None]], "who"]
+    assert operation.read([1, 2]) == [1, 2]
+    assert not operation.needs_session
+
+
 @pytest.mark.parametrize(
     ("build", "says"),
     [
@@ -97,6 +107,13 @@ def test_a_call_about_no_keys_is_answered_with_nothing() -> None:
         (lambda: operations.bind("\ud800", 1, 1), "surrogates"),
         (lambda: operations.confirm("\ud800", 1), "surrogates"),
         (lambda: operations.doubt([1], "\ud800"), "surrogates"),
+        (lambda: operations.command([]), "begins with its opcode, 64"),
+        (lambda: operations.command([63]), "begins with its opcode, 64"),
+        (lambda: operations.command([True]), "begins with its opcode, 64"),
+        (lambda: operations.command(["set", 1]), "begins with its opcode, 64"),
+        (lambda: operations.command([64, "x" * 50_001]), "cut it"),
+        (lambda: operations.command([64, object()]), "plain msgpack data"),
+        (lambda: operations.command([64, 1 << 70]), "plain msgpack data"),
     ],
 )
 def test_a_fault_of_the_caller_is_told_to_the_caller(build: Any, says: str) -> None:
