@@ -11,9 +11,13 @@ from cluster.flow_thread import FlowThread
 from cluster.results import Results
 from cluster.told import Told
 from consensus import KeyService, Outcome
+from executor import encode_value
 
 WAIT_POLL_S = 0.005
-RESULT_LAG_S = 0.3  # how far the reader of results may be behind the marks, for one call
+RESULT_LAG_S = (
+    2.0  # how long one call waits for the reader of results, which may be a moment behind the marks
+)
+NOTHING = encode_value(None)  # what a handler that returned None stored
 NEWS_OLD_S = 10.0  # what a node said before that is no word on its tasks any more
 STATES = {Outcome.DONE: TaskState.DONE, Outcome.CANCELLED: TaskState.CANCELLED}
 
@@ -36,7 +40,7 @@ class NodeTasks:
 
     def status(self, keys: Sequence[int], *, with_result: bool, timeout_s: float) -> list[TaskStatus]:
         statuses = []
-        reader_until = time.monotonic() + min(timeout_s, RESULT_LAG_S)
+        knows_all: bool | None = None  # asked once a call, and only if it matters
         elsewhere: dict[int, tuple[str, ProgressView | None]] | None = None
         for key in keys:
             outcome = self._keys.outcome(key)
@@ -51,7 +55,13 @@ class NodeTasks:
                 continue
             result, error = self._results.find(key)
             if (state is TaskState.DEAD and error is None) or (with_result and result is None):
-                result, error = self._await_result(key, state, reader_until)
+                if knows_all is None:
+                    knows_all = self._results.has_read_all(min(timeout_s, RESULT_LAG_S))
+                result, error = self._results.find(key)
+                if (result, error) == (None, None) and knows_all and not self._results.was_let_go(key):
+                    result = NOTHING if state is TaskState.DONE else None
+                if state is TaskState.DEAD and error is None:
+                    error = "reason no longer kept"
             statuses.append(
                 TaskStatus(key=key, state=state, result=result if with_result else None, error=error)
             )
@@ -96,13 +106,3 @@ class NodeTasks:
                 found |= dict.fromkeys(news.in_hand, (news.name, None))
                 found |= {key: (news.name, progress) for key, progress in news.progress.items()}
         return found
-
-    def _await_result(self, key: int, state: TaskState, until: float) -> tuple[bytes | None, str | None]:
-        """The mark follows the acknowledged result, but the reader of results may be a moment behind."""
-        while True:
-            found = self._results.find(key)
-            if found != (None, None):
-                return found
-            if time.monotonic() >= until:
-                return None, "reason no longer kept" if state is TaskState.DEAD else None
-            time.sleep(WAIT_POLL_S)

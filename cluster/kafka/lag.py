@@ -7,7 +7,7 @@ whole cluster's backlog without asking another node.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -34,15 +34,10 @@ class LagReader:
         """Topic -> records. Raises `Unavailable`."""
         try:
             self._find_places(timeout_s)
-            ends = self._offsets(self._places, ENDS, timeout_s)
-            committed = {
-                place: offset
-                for group in self._groups
-                for place, offset in self._committed(group, timeout_s).items()
-                if place in ends
-            }
+            ends = _offsets(self._admin, self._places, ENDS, timeout_s)
+            committed = self._committed(timeout_s)
             never = [place for place, end in ends.items() if place not in committed and end > 0]
-            begins = self._offsets(never, BEGINNINGS, timeout_s) if never else {}
+            begins = _offsets(self._admin, never, BEGINNINGS, timeout_s) if never else {}
         except (KafkaException, TimeoutError) as error:
             self._places_until = 0.0
             raise Unavailable(f"the backlog cannot be read from Kafka: {error}") from error
@@ -54,29 +49,54 @@ class LagReader:
 
     def _find_places(self, timeout_s: float) -> None:
         now = time.monotonic()
-        if now < self._places_until:
-            return
-        found = self._admin.list_topics(timeout=timeout_s).topics
-        self._places = [
-            (topic, partition)
-            for topics in self._groups.values()
-            for topic in topics
-            if topic in found
-            for partition in found[topic].partitions
+        if now >= self._places_until:
+            topics = [topic for topics in self._groups.values() for topic in topics]
+            self._places = _places(self._admin, topics, timeout_s)
+            self._places_until = now + PARTITIONS_EVERY_S
+
+    def _committed(self, timeout_s: float) -> dict[Place, int]:
+        futures = [
+            future
+            for group in self._groups  # the library takes one group a request
+            for future in self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s
+            ).values()
         ]
-        self._places_until = now + PARTITIONS_EVERY_S
-
-    def _offsets(self, places: Sequence[Place], spec: OffsetSpec, timeout_s: float) -> dict[Place, int]:
-        if not places:
-            return {}
-        asked = {TopicPartition(*place): spec for place in places}
-        futures = self._admin.list_offsets(asked, request_timeout=timeout_s)
-        return {
-            (part.topic, part.partition): future.result(timeout_s).offset for part, future in futures.items()
-        }
-
-    def _committed(self, group: str, timeout_s: float) -> dict[Place, int]:
-        asked = [ConsumerGroupTopicPartitions(group)]
-        [future] = self._admin.list_consumer_group_offsets(asked, request_timeout=timeout_s).values()
-        parts = future.result(timeout_s).topic_partitions
+        parts = [part for future in futures for part in future.result(timeout_s).topic_partitions]
         return {(part.topic, part.partition): part.offset for part in parts if part.offset >= 0}
+
+
+class TopicEnds:
+    """Where the partitions of some topics end now: what was acknowledged before the question stands below. Thread-safe."""
+
+    def __init__(self, kafka: str, topics: Sequence[str]) -> None:
+        self._topics = topics
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        self._places: list[Place] = []
+        self._places_until = 0.0
+
+    def read(self, timeout_s: float = 2.0) -> dict[Place, int]:
+        """Raises `Unavailable`."""
+        try:
+            now = time.monotonic()
+            if now >= self._places_until:
+                self._places = _places(self._admin, self._topics, timeout_s)
+                self._places_until = now + PARTITIONS_EVERY_S
+            return _offsets(self._admin, self._places, ENDS, timeout_s)
+        except (KafkaException, TimeoutError) as error:
+            raise Unavailable(f"the ends of topics cannot be read from Kafka: {error}") from error
+
+
+def _places(admin: AdminClient, topics: Iterable[str], timeout_s: float) -> list[Place]:
+    found = admin.list_topics(timeout=timeout_s).topics
+    return [(topic, partition) for topic in topics if topic in found for partition in found[topic].partitions]
+
+
+def _offsets(
+    admin: AdminClient, places: Sequence[Place], spec: OffsetSpec, timeout_s: float
+) -> dict[Place, int]:
+    if not places:
+        return {}
+    asked = {TopicPartition(*place): spec for place in places}
+    futures = admin.list_offsets(asked, request_timeout=timeout_s)
+    return {(part.topic, part.partition): future.result(timeout_s).offset for part, future in futures.items()}
