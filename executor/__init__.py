@@ -8,9 +8,12 @@ from executor.errors import (
     HandlerError,
     HandlerLoadError,
     PayloadError,
+    TaskCancelled,
+    TimeLimitExceeded,
 )
 from executor.executor import Executor
 from executor.handlers.declaration import Handler
+from executor.handlers.hooks import on_worker_start, on_worker_stop
 from executor.handlers.registry import handler
 from executor.payload import (
     PAYLOAD_BYTES_MAX,
@@ -65,9 +68,13 @@ __all__ = [
     "Sample",
     "Status",
     "Task",
+    "TaskCancelled",
+    "TimeLimitExceeded",
     "decode_arguments",
     "decode_value",
     "encode_arguments",
     "encode_value",
     "handler",
+    "on_worker_start",
+    "on_worker_stop",
 ]

@@ -29,3 +29,25 @@ class ExecutorFull(ExecutorError):
 
 class ExecutorStopped(ExecutorError):
     """The executor is not running: not started yet, or stopped."""
+
+
+class TaskFailed(ExecutorError):
+    """A submitted function raised; the text is "Type: message" of what it raised, `traceback` tells where."""
+
+    traceback: str | None = None
+
+
+class TaskTimedOut(TaskFailed):
+    """A submitted function ran longer than it may."""
+
+
+class TaskDied(TaskFailed):
+    """The process in which a submitted function ran came to its end: a crash, a kill, no memory."""
+
+
+class TimeLimitExceeded(BaseException):
+    """Raised inside a handler that runs longer than its `timeout_s`. No `except Exception` swallows it; clean up and let it pass."""
+
+
+class TaskCancelled(BaseException):
+    """Raised inside a handler whose task was cancelled. No `except Exception` swallows it; clean up and let it pass."""

@@ -13,7 +13,11 @@ NAME_CHARS_MAX = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """One declared handler. `lane` None means: measured. `timeout_s` None means: no limit."""
+    """One declared handler. `lane` None means: measured. `timeout_s` None means: no limit.
+
+    `isolate`: always alone in a process, so that it can surely be killed. `max_running`: how many of it may run at once on one node.
+    `recycle_after`: a process is replaced after so many tasks of it, for handlers that leak.
+    """
 
     name: str
     lane: Lane | None = None
@@ -21,6 +25,9 @@ class Handler:
     timeout_s: float | None = None
     version: str = "1"
     is_async: bool = False
+    isolate: bool = False
+    max_running: int | None = None
+    recycle_after: int | None = None
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > NAME_CHARS_MAX:
@@ -33,26 +40,52 @@ class Handler:
             raise HandlerError(f"handler {self.name!r}: unknown guarantee {self.guarantee!r}")
         if self.timeout_s is not None and not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
             raise HandlerError(f"handler {self.name!r}: timeout_s is {self.timeout_s}; give seconds above 0")
+        for option, count in (("max_running", self.max_running), ("recycle_after", self.recycle_after)):
+            if count is not None and (type(count) is not int or count < 1):
+                raise HandlerError(
+                    f"handler {self.name!r}: {option} is {count!r}; give a whole number from 1"
+                )
 
     def to_fields(self) -> list[object]:
         """As plain values, for the hello of a worker."""
         lane = None if self.lane is None else self.lane.value
-        return [self.name, lane, self.guarantee, self.timeout_s, self.version, self.is_async]
+        return [
+            self.name,
+            lane,
+            self.guarantee,
+            self.timeout_s,
+            self.version,
+            self.is_async,
+            self.isolate,
+            self.max_running,
+            self.recycle_after,
+        ]
 
     @staticmethod
     def from_fields(fields: list[object]) -> Handler:
         """From a hello; raises HandlerError when the values make no declaration."""
         match fields:
-            case [str(name), lane, str(guarantee), timeout_s, str(version), bool(is_async)] if (
-                timeout_s is None or isinstance(timeout_s, int | float)
-            ):
+            case [
+                str(name),
+                str() | None as lane,
+                str(guarantee),
+                float() | int() | None as timeout_s,
+                str(version),
+                bool(is_async),
+                bool(isolate),
+                int() | None as max_running,
+                int() | None as recycle_after,
+            ]:
                 return Handler(
                     name=name,
-                    lane=None if lane is None else parse_lane(name, str(lane)),
+                    lane=None if lane is None else parse_lane(name, lane),
                     guarantee=guarantee,
                     timeout_s=timeout_s,
                     version=version,
                     is_async=is_async,
+                    isolate=isolate,
+                    max_running=max_running,
+                    recycle_after=recycle_after,
                 )
         raise HandlerError(f"a worker declared a handler that makes no sense: {fields!r}")
 

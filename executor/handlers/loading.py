@@ -11,7 +11,7 @@ from executor.handlers.registry import Registered, registered
 
 
 def load(modules: Sequence[str]) -> Mapping[str, Registered]:
-    """Imports the modules and returns what they declared.
+    """Imports the modules and returns what they declared; without modules nothing needs to be declared.
 
     Raises HandlerLoadError that names the module and the reason, also when a module ends with SystemExit.
     """
@@ -19,14 +19,15 @@ def load(modules: Sequence[str]) -> Mapping[str, Registered]:
         try:
             importlib.import_module(module)
         except BaseException as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-            raise HandlerLoadError(
-                f"handler module {module!r} cannot be loaded: {type(error).__name__}: {error}{where}"
-            ) from error
+            raise HandlerLoadError(f"handler module {module!r} cannot be loaded: {reason(error)}") from error
     found = registered()
-    if not found:
-        raise HandlerLoadError(
-            f"no handler is declared in {', '.join(modules) or 'no module'}; put @handler on a function"
-        )
+    if modules and not found:
+        raise HandlerLoadError(f"no handler is declared in {', '.join(modules)}; put @handler on a function")
     return found
+
+
+def reason(error: BaseException) -> str:
+    """Type, message and place of an error in code that is not ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" (at {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"

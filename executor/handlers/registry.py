@@ -15,12 +15,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """A declaration with its function; `wants_context`: the function has a parameter named `context`."""
+    """A declaration with its function; `wants_context`: the function has a parameter named `context`.
+
+    `signature` None: it cannot be known, as of some functions written in C. `is_declared` False: a function that was submitted as it is,
+    whose caller may fill `context` with something else.
+    """
 
     declaration: Handler
     function: Callable[..., Any]
-    signature: inspect.Signature
+    signature: inspect.Signature | None
     wants_context: bool
+    is_declared: bool = True
 
 
 _registered: dict[str, Registered] = {}
@@ -41,6 +46,9 @@ def handler(
     guarantee: str = "at-least-once",
     timeout_s: float | None = None,
     version: str = "1",
+    isolate: bool = False,
+    max_running: int | None = None,
+    recycle_after: int | None = None,
 ) -> Callable[[F], F]: ...
 def handler(
     function: F | None = None,
@@ -51,8 +59,11 @@ def handler(
     guarantee: str = "at-least-once",
     timeout_s: float | None = None,
     version: str = "1",
+    isolate: bool = False,
+    max_running: int | None = None,
+    recycle_after: int | None = None,
 ) -> F | Callable[[F], F]:
-    """Declares a function or coroutine function as a handler and returns it unchanged.
+    """Declares a function or coroutine function as a handler and returns it unchanged. The options are those of `Handler`.
 
     Raises HandlerError for a wrong declaration and for a name that another function already has.
     """
@@ -69,11 +80,14 @@ def handler(
             timeout_s=timeout_s,
             version=version,
             is_async=inspect.iscoroutinefunction(target),
+            isolate=isolate,
+            max_running=max_running,
+            recycle_after=recycle_after,
         )
         known = _registered.get(chosen)
-        if known is not None and _place(known.function) != _place(target):
+        if known is not None and place(known.function) != place(target):
             raise HandlerError(
-                f"two handlers are named {chosen!r}: {_place(known.function)} and {_place(target)}; "
+                f"two handlers are named {chosen!r}: {place(known.function)} and {place(target)}; "
                 "give one of them another name with @handler(name=...)"
             )
         _registered[chosen] = Registered(
@@ -87,5 +101,6 @@ def handler(
     return declare if function is None else declare(function)
 
 
-def _place(function: Callable[..., Any]) -> str:
+def place(function: Callable[..., Any]) -> str:
+    """Where a function is defined, for people; the same after its module was loaded again."""
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"

@@ -109,7 +109,8 @@ def _run(
             return Status.FAILED, None, f"{name}: 'context' is given by the executor, not by the caller", None
         kwargs["context"] = Context(key=key, attempt=attempt, handler=name)
     try:
-        found.signature.bind(*args, **kwargs)
+        if found.signature is not None:
+            found.signature.bind(*args, **kwargs)
     except TypeError as error:
         text = (
             f"TypeError: wrong arguments for handler {name!r}, declared as {name}{found.signature}: {error}"

@@ -1,0 +1,1 @@
+"""Inside a runner process: how tasks are run in its three forms, measured, interrupted, and answered for."""

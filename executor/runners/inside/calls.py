@@ -1,0 +1,179 @@
+"""One task as a call: which function, with which arguments, and what is said of its value or its failure.
+
+`Calls.known` finds the function once for each (handler, kind) and keeps what every task of it needs. A call that cannot be made (unknown
+name, bytes that are no arguments, arguments that do not fit) is a `Misfit`: its text is written for the one who submitted the task.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from executor.context import Context
+from executor.errors import HandlerError, PayloadError
+from executor.handlers.functions import Functions
+from executor.handlers.registry import Registered
+from executor.payload import decode_arguments, encode_arguments, encode_value
+from executor.runners.inside.meter import Pace
+from executor.task import Status
+
+ERROR_CHARS_MAX = 2_000
+TRACEBACK_CHARS_MAX = 16_000
+KNOWN_MAX = 10_000  # kinds are chosen by those who submit
+NO_ARGUMENTS = encode_arguments((), {})
+_OURS = "executor.runners."
+
+
+class Misfit(Exception):
+    """This call cannot be made; the text is the task's error."""
+
+
+class UnknownHandler(Misfit):
+    """No handler has this name."""
+
+
+class Known:
+    """What all tasks of one (handler, kind) share. `is_plain`: nothing but arguments goes in, and no limit is set."""
+
+    __slots__ = ("function", "handler", "is_async", "is_plain", "kind", "pace", "registered", "timeout_s")
+
+    def __init__(self, registered: Registered, handler: str, kind: str) -> None:
+        self.registered = registered
+        self.handler = handler
+        self.kind = kind
+        self.function: Callable[..., Any] = registered.function
+        self.is_async = registered.declaration.is_async
+        self.timeout_s = registered.declaration.timeout_s
+        self.is_plain = not (self.is_async or registered.wants_context or self.timeout_s is not None)
+        self.pace = Pace()
+
+    def arguments(self, encoded: bytes, context: Callable[[], Context]) -> tuple[list[Any], dict[str, Any]]:
+        """What the function is called with; raises Misfit."""
+        if encoded == NO_ARGUMENTS:
+            args: list[Any] = []
+            kwargs: dict[str, Any] = {}
+        else:
+            try:
+                args, kwargs = decode_arguments(encoded)
+            except PayloadError as error:
+                raise Misfit(f"PayloadError: {error}") from None
+        if self.registered.wants_context:
+            if self._is_given(args, kwargs):
+                if self.registered.is_declared:
+                    raise Misfit(f"{self.handler}: 'context' is given by the executor, not by the caller")
+            else:
+                kwargs["context"] = context()
+        return args, kwargs
+
+    def _is_given(self, args: list[Any], kwargs: dict[str, Any]) -> bool:
+        if self.registered.is_declared or "context" in kwargs or self.registered.signature is None:
+            return "context" in kwargs
+        try:
+            return "context" in self.registered.signature.bind_partial(*args, **kwargs).arguments
+        except TypeError:
+            return False
+
+    def misfit(self, error: BaseException, encoded: bytes) -> str | None:
+        """The text if `error` only says that the arguments do not fit the function; None if it came from the function itself."""
+        signature = self.registered.signature
+        if type(error) is not TypeError or signature is None or _handler_part(error) is not None:
+            return None
+        try:
+            args, kwargs = decode_arguments(encoded)
+            if self.registered.wants_context and not self._is_given(args, kwargs):
+                kwargs["context"] = None
+            signature.bind(*args, **kwargs)
+        except TypeError as mismatch:
+            name = self.handler
+            text = (
+                f"TypeError: wrong arguments for handler {name!r}, declared as {name}{signature}: {mismatch}"
+            )
+            return clean(text[:ERROR_CHARS_MAX])
+        except PayloadError:
+            return None
+        return None
+
+
+class Calls:
+    """All functions that this process can call."""
+
+    def __init__(self, handlers: Mapping[str, Registered], functions: Functions) -> None:
+        self._handlers = handlers
+        self._functions = functions
+        self._known: dict[tuple[str, str], Known] = {}
+
+    def known(self, handler: str, kind: str) -> Known:
+        """Raises Misfit when there is no such function here. The first call of a submitted function imports its module."""
+        found = self._known.get((handler, kind))
+        if found is None:
+            found = Known(self._find(handler), handler, kind)
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[(handler, kind)] = found
+        return found
+
+    def _find(self, handler: str) -> Registered:
+        registered = self._handlers.get(handler)
+        if registered is None:
+            try:
+                registered = self._functions.find(handler)
+            except HandlerError as error:
+                raise Misfit(clean(f"HandlerLoadError: {error}"[:ERROR_CHARS_MAX])) from None
+        if registered is None:
+            raise UnknownHandler(f"no handler is named {handler!r} in this worker")
+        return registered
+
+
+def result_bytes(name: str, value: object) -> bytes | None:
+    """The value as it travels, None for None; raises Misfit when it cannot be sent."""
+    if value is None:
+        return None
+    try:
+        return encode_value(value)
+    except PayloadError as error:
+        raise Misfit(f"PayloadError: the return value of {name!r} cannot be sent: {error}") from None
+
+
+def failure(error: BaseException) -> tuple[str, str | None]:
+    """Error and traceback of what a handler raised; frames of the runner are left out."""
+    if isinstance(error, Misfit):
+        return clean(str(error)[:ERROR_CHARS_MAX]), None
+    try:
+        message = str(error)
+    except BaseException as broken:
+        message = f"(its message cannot be shown: {type(broken).__name__})"
+    try:
+        lines = traceback.format_exception(type(error), error, _handler_part(error))
+        trace: str | None = clean("".join(lines)[-TRACEBACK_CHARS_MAX:])
+    except BaseException:
+        trace = None
+    return clean(f"{type(error).__name__}: {message}"[:ERROR_CHARS_MAX]), trace
+
+
+def status_of(error: BaseException) -> Status:
+    return Status.UNKNOWN_HANDLER if isinstance(error, UnknownHandler) else Status.FAILED
+
+
+def timed_out(known: Known | None) -> str:
+    name = known.handler if known is not None else "?"
+    limit = known.timeout_s if known is not None else None
+    return f"handler {name!r} ran longer than its timeout_s of {limit}"
+
+
+def cancelled(known: Known | None) -> str:
+    return f"the task of handler {known.handler if known is not None else '?'!r} was cancelled"
+
+
+def clean(text: str) -> str:
+    """Text that can surely be encoded."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _handler_part(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame that is not the runner's; None if there is none."""
+    trace = error.__traceback__
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_OURS):
+        trace = trace.tb_next
+    return trace

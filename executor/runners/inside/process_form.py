@@ -1,0 +1,266 @@
+"""The PROCESS form: tasks run one after another in the main thread, with exact clocks, and can be struck at any step.
+
+The side thread asks three things of it, each under the lock that the main thread takes to begin a task: recall what has not begun,
+cancel what runs, send what waits. So each number is either run or recalled, never both and never neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from executor.context import Context
+from executor.errors import TimeLimitExceeded
+from executor.handlers.functions import Functions
+from executor.runners.frames import RECEIVE_BYTES, FrameReader
+from executor.runners.inside.answers import FLUSH_BYTES, Answers
+from executor.runners.inside.calls import (
+    NO_ARGUMENTS,
+    Calls,
+    Known,
+    Misfit,
+    cancelled,
+    failure,
+    result_bytes,
+    status_of,
+    timed_out,
+)
+from executor.runners.inside.copies import Origin
+from executor.runners.inside.gate import Gate, Interruption
+from executor.runners.inside.meter import Meter
+from executor.runners.inside.output import Capture, Output
+from executor.runners.inside.reports import Reports
+from executor.runners.slot import SlotTable
+from executor.task import Sample, Status
+
+FLUSH_S = 0.002
+IMPORT_S = 60.0  # the import of a submitted function counts as running only after this
+
+
+class ProcessForm:
+    """Owned by the main thread; `recall`, `cancel`, `resize`, `drain` and `look` are for the side thread."""
+
+    looks_every_s = 0.5
+    stuck = 0  # the node sees in the slot how long a task takes
+    abandoned = 0
+
+    def __init__(
+        self,
+        data: socket.socket,
+        table: SlotTable,
+        calls: Calls,
+        functions: Functions,
+        output: Output,
+        reports: Reports,
+    ) -> None:
+        self.answers = Answers(data)
+        self.gate = Gate()
+        self._data = data
+        self._table = table
+        self._calls = calls
+        self._functions = functions
+        self._reports = reports
+        self._capture = Capture()
+        self._output = output
+        self._meter = Meter(is_alone=True)
+        self._lock = threading.Lock()
+        self._recalled: set[int] = set()
+        self._last = 0  # the highest number that began
+        self._known: Known | None = None  # of the task at hand
+        self._sample: Sample | None = None
+
+    def serve(self, origin: Origin) -> None:
+        """Runs what comes until the node closes its side or `drain` closes ours."""
+        reader = FrameReader()
+        self._output.everywhere = self._capture
+        while data := self._data.recv(RECEIVE_BYTES):
+            for message in reader.feed(data):
+                if message[0] == "run":
+                    self._run(message[1], message[2], origin)
+                elif message[0] == "load":
+                    for name, module, file in message[1]:
+                        self._functions.announce(name, module, file)
+        self._output.everywhere = None
+
+    def wait_for(self, awaitable: Any) -> object:
+        """Runs what a hook returned to its end."""
+
+        async def run() -> object:
+            return await awaitable
+
+        return asyncio.run(run())
+
+    def forget(self) -> None:
+        """In a copy of this process: nothing is struck, nothing is kept."""
+        self.gate.close()
+        self._output.remove()
+
+    def recall(self, numbers: list[int]) -> list[int]:
+        """Those that will not run. What has ended is told too, as the task before them may take long."""
+        with self._lock:
+            given_back = [number for number in numbers if number > self._last]
+            self._recalled.update(given_back)
+        self.answers.flush()
+        return given_back
+
+    def cancel(self, number: int) -> None:
+        self.gate.cancel(number)
+
+    def resize(self, slots: int) -> None:
+        """One slot is all there is."""
+
+    def drain(self) -> None:
+        self._data.shutdown(socket.SHUT_RD)
+
+    def look(self, now_s: float) -> None:
+        self.answers.flush()
+
+    def _run(self, first: int, tasks: list[list[Any]], origin: Origin) -> None:
+        waiting = enumerate(tasks, first)
+        while True:
+            try:
+                self._run_each(waiting, origin)
+                break
+            except Interruption:  # struck between the end of a handler and the closing of the gate
+                self._end_struck()
+        self._table.starts[0] = 0.0
+        self.answers.flush()
+
+    def _run_each(self, waiting: Iterator[tuple[int, list[Any]]], origin: Origin) -> None:
+        answers, gate, lock, recalled = self.answers, self.gate, self._lock, self._recalled
+        numbers, starts, capture = self._table.numbers, self._table.starts, self._capture
+        done, monotonic = answers.done, time.monotonic
+        last_name = last_kind = None
+        known: Known | None = None
+        flushed_s = monotonic()
+        for number, (_, key, attempt, name, arguments, kind, _) in waiting:
+            with lock:
+                if recalled and number in recalled:
+                    recalled.discard(number)
+                    continue
+                self._last = gate.running = number
+            now_s = monotonic()
+            starts[0] = now_s
+            numbers[0] = number
+            if now_s - flushed_s > FLUSH_S or answers.held_bytes > FLUSH_BYTES:
+                answers.flush()
+                flushed_s = now_s
+            try:
+                if known is None or name != last_name or kind != last_kind:
+                    self._known = known = None
+                    starts[0] = (
+                        now_s + IMPORT_S
+                    )  # it would look long otherwise; but it pays if the import kills us
+                    self._known = known = self._calls.known(name, kind)
+                    starts[0] = monotonic()
+                    last_name, last_kind = name, kind
+                pace = known.pace
+                pace.left -= 1
+                if known.is_plain and pace.left > 0 and arguments == NO_ARGUMENTS and not gate.is_ticking:
+                    value = known.function()
+                else:
+                    value = self._call(known, number, key, attempt, arguments, pace.left <= 0)
+                gate.running = 0
+                if origin.is_copy:
+                    origin.leave()
+                if value is None and not capture.text:
+                    if self._sample is not None:
+                        answers.samples.append([number, *self._sample])
+                        self._sample = None
+                    done.append(number)
+                else:
+                    self._end_done(number, name, value)
+            except BaseException as error:
+                gate.running = 0
+                if origin.is_copy:
+                    origin.leave()
+                self._end_raised(number, error, arguments)
+
+    def _call(
+        self, known: Known, number: int, key: int, attempt: int, arguments: bytes, measured: bool
+    ) -> Any:
+        context: Context | None = None
+
+        def make_context() -> Context:
+            nonlocal context
+            context = Context(
+                key=key,
+                attempt=attempt,
+                handler=known.handler,
+                kind=known.kind,
+                report=lambda done, total, note: self._reports.add(number, done, total, note),
+                is_cancelled=lambda: self.gate.asked == number,
+            )
+            return context
+
+        args, kwargs = known.arguments(arguments, make_context)
+        if measured:
+            self._meter.begin()
+        try:
+            self.gate.limit(known.timeout_s)
+            if known.is_async:
+                return asyncio.run(self._coroutine(known, args, kwargs))
+            return known.function(*args, **kwargs)
+        finally:
+            if measured:
+                self._sample = self._meter.end(io_s=context.io_s if context is not None else 0.0)
+                known.pace.learn(self._sample.wall_s)
+            if context is not None:
+                self._reports.forget(number)
+
+    async def _coroutine(self, known: Known, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Raises what the gate wanted, when the coroutine was cancelled because of it."""
+        number = self.gate.running
+        task: asyncio.Task[Any] = asyncio.ensure_future(known.function(*args, **kwargs))
+        self.gate.attach((asyncio.get_running_loop(), task))
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self.gate.asked == number:
+                raise self.gate.why from None
+            raise
+        finally:
+            self.gate.attach(None)
+
+    def _end_done(self, number: int, name: str, value: object) -> None:
+        result, status, error = None, Status.DONE, None
+        try:
+            result = result_bytes(name, value)
+        except Misfit as misfit:
+            status, error = Status.FAILED, str(misfit)
+        self._end(number, status, result=result, error=error)
+
+    def _end_raised(self, number: int, error: BaseException, arguments: bytes) -> None:
+        known = self._known
+        status, trace = status_of(error), None
+        text = known.misfit(error, arguments) if known is not None else None
+        if text is None:
+            text, trace = failure(error)
+        if isinstance(error, Interruption) and self.gate.asked == number:
+            is_timeout = isinstance(error, TimeLimitExceeded)
+            status = Status.TIMED_OUT if is_timeout else Status.CANCELLED
+            text = timed_out(known) if is_timeout else cancelled(known)
+        self._end(number, status, error=text, trace=trace)
+
+    def _end_struck(self) -> None:
+        is_timeout = self.gate.why is TimeLimitExceeded
+        text = timed_out(self._known) if is_timeout else cancelled(self._known)
+        self._end(self._last, Status.TIMED_OUT if is_timeout else Status.CANCELLED, error=text)
+
+    def _end(
+        self,
+        number: int,
+        status: Status,
+        *,
+        result: bytes | None = None,
+        error: str | None = None,
+        trace: str | None = None,
+    ) -> None:
+        sample, self._sample = self._sample, None
+        fields = None if sample is None else list(sample)
+        self.answers.held_bytes += len(result or b"")
+        self.answers.ended.append([number, status.value, result, error, trace, fields, self._capture.take()])
