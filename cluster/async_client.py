@@ -27,6 +27,7 @@ from cluster.api import (
 from cluster.client import KEYS_BLOCK, TIMEOUT_S, Arguments, accepted, call_task, caller, new_task
 from cluster.conversation import Ask, Conversation, Steps, parse_addresses
 from cluster.errors import QuorateError
+from cluster.gathering import AsyncGathering
 from cluster.rpc.channel import AsyncChannels
 from executor import decode_value
 
@@ -63,6 +64,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._talk = Conversation(parsed, keys_block=keys_block, clock=time.monotonic)
         self._channels = AsyncChannels()
+        self._gathering = AsyncGathering(self.submit_tasks)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -73,10 +75,11 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
+        await self._gathering.close()
         await self._channels.close()
 
     async def submit(self, handler: str, *args: Any, kind: str = "", **kwargs: Any) -> AsyncTaskHandle:
-        (answer,) = accepted(await self.submit_tasks([call_task(handler, args, kwargs, kind)]))
+        (answer,) = accepted([await self._gathering.submit(call_task(handler, args, kwargs, kind))])
         return AsyncTaskHandle(self, answer.key)
 
     async def submit_many(

@@ -32,6 +32,7 @@ from cluster.api import (
 )
 from cluster.conversation import Ask, Conversation, Steps, parse_addresses
 from cluster.errors import Exhausted, QuorateError, Refused, Unavailable
+from cluster.gathering import Gathering
 from cluster.rpc.channel import Channels
 from executor import PayloadError, decode_value, encode_arguments
 
@@ -102,6 +103,7 @@ class Client:
         self._timeout_s = timeout_s
         self._talk = Conversation(parsed, keys_block=keys_block, clock=time.monotonic)
         self._channels = Channels()
+        self._gathering = Gathering(self.submit_tasks)
 
     def __enter__(self) -> Client:
         return self
@@ -115,10 +117,12 @@ class Client:
         self._channels.close()
 
     def submit(self, handler: str, *args: Any, kind: str = "", **kwargs: Any) -> TaskHandle:
-        """Returns when the broker has the task. `kind` names a part of the handler's work whose cost is learnt
-        apart; a handler's own argument of that name goes by `submit_many` or `new_task`.
+        """Returns when the broker has the task. Threads that submit at once share calls.
+
+        `kind` names a part of the handler's work whose cost is learnt apart; a handler's own argument of that name goes by
+        `submit_many` or `new_task`.
         """
-        (answer,) = accepted(self.submit_tasks([call_task(handler, args, kwargs, kind)]))
+        (answer,) = accepted([self._gathering.submit(call_task(handler, args, kwargs, kind))])
         return TaskHandle(self, answer.key)
 
     def submit_many(

@@ -49,6 +49,7 @@ SHELLS = {
     "cluster/client.py",
     "cluster/cluster_file.py",
     "cluster/flow_thread.py",
+    "cluster/gathering.py",
     "cluster/kafka/confluent.py",
     "cluster/kafka/consumer.py",
     "cluster/kafka/dev_broker.py",
