@@ -50,6 +50,7 @@ class Peer:
         str, ...
     ] = ()  # for the flood: as `worker`, if by default more run in a process
     needs_kafka: bool = False
+    at_least_once: bool = True  # it acknowledges after the run, as we do
 
 
 PEERS = {
@@ -77,7 +78,8 @@ PEERS = {
         module="bench.peers.huey_redis",
         requirements=("huey==3.5.4", "redis==8.1.0"),
         worker=("huey_consumer", "bench.peers.huey_redis.huey", "-w", "{slots}", "-k", "process", "-q"),
-        noop_tasks=12_000,
+        noop_tasks=25_000,
+        at_least_once=False,
     ),
     "taskiq": Peer(
         module="bench.peers.taskiq_redis_streams",
