@@ -172,7 +172,7 @@ class LanesView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelView:
-    """What `node` learnt of (handler, kind). `routes`: this row decides where tasks are stored. Times in seconds of wall clock."""
+    """What `node` learnt of (handler, kind). `routes`: tasks are stored in this lane. Times in seconds of wall clock."""
 
     handler: str
     kind: str

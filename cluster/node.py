@@ -47,6 +47,7 @@ from cluster.routing import (
     task_topic,
 )
 from cluster.settings import NodeSettings
+from cluster.tables.labels import LabelsTable
 from cluster.tables.limits import Verb, command
 from cluster.told import Told
 from consensus import ConsensusError, KeyService, NoQuorum, Outcome, SyncMode, TlsFiles
@@ -71,6 +72,7 @@ class Node:
         self._consumers: list[LaneConsumer] = []
         self._told = Told()
         self._limiting = Limiting(settings.max_backlog_s)
+        self._labels = LabelsTable()
         self._keys = KeyService(
             settings.listen,
             settings.peers,
@@ -80,7 +82,7 @@ class Node:
             tls=None if settings.tls_dir is None else TlsFiles.of_node(settings.tls_dir, settings.listen),
             insecure=settings.insecure,
             joining=settings.join,
-            tables=[self._limiting.table],
+            tables=[self._limiting.table, self._labels],
             on_failure=self._fail,
         )
         self._executor = Executor(settings.handlers, workers=settings.workers or 2, on_outcomes=self._ended)
@@ -167,7 +169,7 @@ class Node:
         return self._views.lanes(with_reasons=with_reasons)
 
     def labels(self) -> list[LabelView]:
-        return []
+        return self._views.labels()
 
     def limits(self) -> LimitsView:
         return self._views.limits()
@@ -179,7 +181,9 @@ class Node:
             raise Refused(f"a limit cannot be {verb[:20]!r}: use one of {', '.join(Verb)}")
         deadline = time.monotonic() + timeout_s
         try:
-            number, at_ms = self._keys.command(command(Verb(verb), subject, value, who), timeout_s=timeout_s)
+            number, at_ms = self._keys.command(
+                command(Verb(verb), subject, value, who or "unknown"), timeout_s=timeout_s
+            )
         except NoQuorum as error:
             raise Unavailable(f"nothing was changed: {error}") from error
         except RefusedByLedger as error:
@@ -234,6 +238,7 @@ class Node:
             self._flow,
             self._submits,
             lambda: limiting.table.state,
+            lambda: self._labels.rows,
             ready=lambda: bool(self._consumers) and not self.failed.is_set(),
         )
         self._tuning = NodeTuning(

@@ -10,6 +10,7 @@ from importlib import metadata
 from cluster.api import (
     BacklogView,
     ChangeView,
+    LabelView,
     LanesView,
     LaneView,
     LimitsView,
@@ -24,6 +25,7 @@ from cluster.flow_thread import FlowThread
 from cluster.node_submits import Submits
 from cluster.routing import LANES
 from cluster.settings import NodeSettings
+from cluster.tables.labels import Rows, routing_labels
 from cluster.tables.limits import Change, LimitsState
 from consensus import KeyService
 from executor import Executor, ExecutorStatistics
@@ -42,11 +44,13 @@ class NodeViews:
         flow: FlowThread,
         submits: Submits,
         limits: Callable[[], LimitsState],
+        labels: Callable[[], Rows],
         *,
         ready: Callable[[], bool],
     ) -> None:
         self._settings, self._keys, self._executor = settings, keys, executor
-        self._flow, self._submits, self._limits, self._ready = flow, submits, limits, ready
+        self._flow, self._submits, self._ready = flow, submits, ready
+        self._limits, self._labels = limits, labels
 
     def node(self) -> NodeView:
         ledger = self._keys.statistics()
@@ -117,6 +121,25 @@ class NodeViews:
             ),
             reasons=self._reasons() if with_reasons else (),
         )
+
+    def labels(self) -> list[LabelView]:
+        rows = self._labels()
+        stored = {(label.handler, label.kind): label.lane for label in routing_labels(rows)}
+        return [
+            LabelView(
+                handler=key.handler,
+                kind=key.kind,
+                node=key.node,
+                lane=label.lane.value,
+                why=label.why,
+                mean_s=label.mean_s,
+                p95_s=label.p95_s,
+                cpu_s=label.cpu_s,
+                samples=label.samples,
+                routes=label.lane is stored[key.handler, key.kind],
+            )
+            for key, label in sorted(rows.items())
+        ]
 
     def limits(self) -> LimitsView:
         state = self._limits()

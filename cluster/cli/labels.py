@@ -25,7 +25,7 @@ def labels(api: ApiOption = None, directory: DirOption = None, json_output: Json
     if json_output:
         print_json([asdict(row) for row in rows])
         return
-    table = Table(caption="* decides where tasks are stored")
+    table = Table(caption="* the lane where tasks are stored")
     for title in ("handler", "kind", "lane", "node", "mean", "p95", "cpu", "samples"):
         table.add_column(title, no_wrap=True)
     table.add_column("why")
