@@ -16,6 +16,8 @@ BATCH_BYTES_MAX = 1_000_000  # of arguments: a frame stays far below its limit, 
 CHUNK_TASKS_MAX = 4_096  # taking from a chunk leaves a hole in front of it: bounds what that holds on to
 SAME_MOMENT_S = 0.001  # tasks offered one by one share a chunk, so their age is right to this
 
+UNLIMITED = 1 << 30
+
 _ARGUMENTS = itemgetter(Task._fields.index("arguments"))
 
 
@@ -31,7 +33,10 @@ class Chunk:
 
 
 class HandlerQueue:
-    """`alone`: for tasks that run in a process of their own, whatever the handler's form. The lane queue keeps `stamp` and the flags."""
+    """`alone`: for tasks that run in a process of their own, whatever the handler's form. The lane queue keeps `stamp` and the flags.
+
+    `running` counts its tasks in threads and event loops, `limit` is the measured bound of that.
+    """
 
     __slots__ = (
         "alone",
@@ -42,7 +47,9 @@ class HandlerQueue:
         "kind",
         "lane",
         "levels",
+        "limit",
         "queued",
+        "running",
         "stamp",
         "used_s",
     )
@@ -58,6 +65,8 @@ class HandlerQueue:
         self.levels: tuple[deque[Chunk], ...] = tuple(deque() for _ in Level)
         self.queued = 0
         self.stamp = 0
+        self.running = 0
+        self.limit = UNLIMITED
         self.used_s = 0.0
 
     def add(self, tasks: list[Task], level: int, now: float) -> None:

@@ -303,6 +303,26 @@ class Scheduler:
             for lane in Lane
         }
 
+    def numbers(self, runner: int) -> list[int]:
+        """What it holds, ascending."""
+        found = self._runners.get(runner)
+        return [] if found is None else [n for batch in found[1].batches for n in batch.open_numbers()]
+
+    def task(self, number: int) -> Task | None:
+        """The task with this number, if it is in a runner."""
+        for _, runner in self._runners.values():
+            batch = runner.find(number)
+            if batch is not None:
+                return batch.tasks[number - batch.first]
+        return None
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits and nothing is in a runner."""
+        return not any(
+            pool.busy or any(lane.queued for lane in pool.lanes.values()) for pool in self._pools.values()
+        )
+
     def runners(self) -> list[RunnerView]:
         return [
             RunnerView(

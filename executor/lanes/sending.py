@@ -104,9 +104,7 @@ class Sending:
             worth = int(BATCH_WORTH_S / mean_s) if mean_s else 1
             tasks_max = min(tasks_max, max(share, worth, 1))
             if pool.form is not Form.PROCESS:
-                free = min(
-                    self._waiting.uses[queue.handler].free(pool.form), self._waiting.lane_free(queue.lane)
-                )
+                free = min(self._waiting.uses[queue.handler].free(queue), self._waiting.lane_free(queue.lane))
                 tasks_max = max(1, min(tasks_max, free))
         tasks, queued_s = lane.take(queue, tasks_max, now)
         estimate_s = len(tasks) * (ESTIMATE_UNKNOWN_S if mean_s is None else mean_s)

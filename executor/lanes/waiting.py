@@ -11,11 +11,11 @@ from operator import itemgetter
 
 from executor.handlers.declaration import Handler
 from executor.labels.labels import Labels
-from executor.lanes.handler_queue import HandlerQueue
+from executor.lanes.handler_queue import UNLIMITED, HandlerQueue
 from executor.lanes.in_flight import Batch
 from executor.lanes.lane_queue import Key, LaneQueue
 from executor.pools.demand import MEAN_UNKNOWN_S, LaneMean
-from executor.pools.handler_use import UNBOUNDED, HandlerUse
+from executor.pools.handler_use import HandlerUse
 from executor.pools.pool import Pool
 from executor.task import Form, Lane, Limits, Task
 
@@ -104,7 +104,7 @@ class Waiting:
                 return None
             queue = key[4]
             use = self.uses[queue.handler]
-            if use.free(queue.form) <= 0:
+            if use.free(queue) <= 0:
                 use.holds = True
                 lane.block(queue)
                 continue
@@ -116,19 +116,19 @@ class Waiting:
         if lane in limits.paused_lanes:
             return 0
         if limits.lanes is None:
-            return UNBOUNDED
-        return limits.lanes.get(lane, UNBOUNDED) - self.lane_running[lane]
+            return UNLIMITED
+        return limits.lanes.get(lane, UNLIMITED) - self.lane_running[lane]
 
     def began(self, batch: Batch, tasks: int) -> None:
         queue = batch.queue
-        self.uses[queue.handler].began(batch.form, tasks)
+        self.uses[queue.handler].began(queue, batch.form, tasks)
         self.lane_running[batch.lane] += 1 if batch.form is Form.PROCESS else tasks
 
     def ended(self, batch: Batch, tasks: int, now: float) -> None:
         """So many of the batch are over; `left` is what remains."""
         use = self.uses[batch.queue.handler]
         is_whole = batch.left == 0
-        use.ended(batch.form, tasks, is_whole=is_whole)
+        use.ended(batch.queue, batch.form, tasks, is_whole=is_whole)
         if batch.form is not Form.PROCESS:
             self.lane_running[batch.lane] -= tasks
         elif is_whole:
@@ -141,7 +141,7 @@ class Waiting:
         use.holds = False
         for queue in use.queues:
             if queue.is_blocked:
-                if use.free(queue.form) > 0:
+                if use.free(queue) > 0:
                     self._lane(queue).unblock(queue, now)
                 else:
                     use.holds = True
@@ -187,7 +187,7 @@ class Waiting:
         declared = None if handler is None else handler.max_running
         said = None if self.limits.handlers is None else self.limits.handlers.get(use.name)
         use.limit = min(
-            UNBOUNDED if declared is None else declared, UNBOUNDED if said is None else max(0, said)
+            UNLIMITED if declared is None else declared, UNLIMITED if said is None else max(0, said)
         )
         use.is_paused = use.name in self.limits.paused_handlers
 

@@ -6,46 +6,42 @@ each task counts. The measured limit guards a foreign server and so does not hol
 
 from __future__ import annotations
 
-from executor.lanes.handler_queue import HandlerQueue
+from executor.lanes.handler_queue import UNLIMITED, HandlerQueue
 from executor.task import Form
-
-UNBOUNDED = 1 << 30
 
 
 class HandlerUse:
-    """`limit`: by the operator or declared. `limit_io`: measured. `holds`: a queue of it is blocked."""
+    """`limit`: by the operator or declared. `holds`: a queue of it is blocked."""
 
-    __slots__ = ("holds", "is_paused", "limit", "limit_io", "name", "queues", "running", "running_io")
+    __slots__ = ("holds", "is_paused", "limit", "name", "queues", "running")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.limit = UNBOUNDED
-        self.limit_io = UNBOUNDED
+        self.limit = UNLIMITED
         self.running = 0
-        self.running_io = 0
         self.is_paused = False
         self.holds = False
         self.queues: set[HandlerQueue] = set()
 
-    def free(self, form: Form) -> int:
-        """How many more may start now in runners of this form."""
+    def free(self, queue: HandlerQueue) -> int:
+        """How many more of this queue may start now."""
         if self.is_paused:
             return 0
-        if form is Form.PROCESS:
+        if queue.form is Form.PROCESS:
             return self.limit - self.running
-        return min(self.limit - self.running, self.limit_io - self.running_io)
+        return min(self.limit - self.running, queue.limit - queue.running)
 
-    def began(self, form: Form, tasks: int) -> None:
+    def began(self, queue: HandlerQueue, form: Form, tasks: int) -> None:
         if form is Form.PROCESS:
             self.running += 1
         else:
             self.running += tasks
-            self.running_io += tasks
+            queue.running += tasks
 
-    def ended(self, form: Form, tasks: int, *, is_whole: bool) -> None:
+    def ended(self, queue: HandlerQueue, form: Form, tasks: int, *, is_whole: bool) -> None:
         """`is_whole`: with these the batch is over."""
         if form is not Form.PROCESS:
             self.running -= tasks
-            self.running_io -= tasks
+            queue.running -= tasks
         elif is_whole:
             self.running -= 1

@@ -33,6 +33,7 @@ class Pool:
         self.reserve = 1
         self.spares_max = max(SPARES_MIN, cores)
         self.no_spares = False
+        self.squeezed = 0
         self.is_wanted = form is Form.PROCESS
         self.runners: dict[int, Runner] = {}
         self.lanes: dict[Lane, LaneQueue] = {lane: LaneQueue(lane) for lane in Lane}
@@ -61,7 +62,7 @@ class Pool:
     @property
     def long_slots(self) -> int:
         """How many long tasks may run at once."""
-        return max(1, self.slots - self.reserve)
+        return max(1, self.slots - self.reserve - self.squeezed)
 
     def may_start_long(self) -> bool:
         return self.running_long < self.long_slots
