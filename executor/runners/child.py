@@ -18,7 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, assert_never
 
 from executor.errors import HandlerLoadError
 from executor.handlers.functions import Functions
@@ -28,10 +28,13 @@ from executor.handlers.registry import place, registered
 from executor.runners.birth import Birth
 from executor.runners.inside.calls import Calls, clean
 from executor.runners.inside.copies import Origin
+from executor.runners.inside.loop_form import LoopForm
 from executor.runners.inside.output import Output
 from executor.runners.inside.process_form import ProcessForm
 from executor.runners.inside.side_thread import SideThread
+from executor.runners.inside.threads_form import ThreadsForm
 from executor.runners.slot import TABLE_BYTES, SlotTable
+from executor.task import Form
 
 PROTOCOL = 2
 REFUSED_S = 1.0  # for the last words of a runner that cannot serve
@@ -51,7 +54,16 @@ def main(birth: Birth) -> int:
     output.install()
     try:
         calls = Calls(load(birth.modules), functions)
-        form = ProcessForm(data, table, calls, functions, output, side.reports)
+        form: ProcessForm | ThreadsForm | LoopForm
+        match birth.form:
+            case Form.PROCESS:
+                form = ProcessForm(data, table, calls, functions, output, side.reports)
+            case Form.THREADS:
+                form = ThreadsForm(data, table, calls, functions, output, side, slots=birth.slots)
+            case Form.LOOP:
+                form = LoopForm(data, table, calls, functions, output, side, slots=birth.slots)
+            case _:
+                assert_never(birth.form)
         origin = Origin((data, control), form.forget)
         _run_start_hooks(form.wait_for)
     except HandlerLoadError as error:

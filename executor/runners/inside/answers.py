@@ -12,6 +12,8 @@ import threading
 from typing import Any
 
 from executor.runners.frames import encode_frame
+from executor.runners.inside.calls import Misfit, result_bytes
+from executor.task import Sample, Status
 
 FLUSH_BYTES = 1_000_000
 FRAME_RESULT_BYTES = 4_000_000  # results and output in one frame, so that it stays far below its limit
@@ -29,6 +31,36 @@ class Answers:
         self._data = data
         self._lock = threading.Lock()
         self._pid = os.getpid()
+
+    def end(
+        self,
+        number: int,
+        status: Status,
+        *,
+        result: bytes | None = None,
+        error: str | None = None,
+        trace: str | None = None,
+        sample: Sample | None = None,
+        output: str | None = None,
+    ) -> None:
+        """Everything that is no plain success."""
+        self.held_bytes += len(result or b"")
+        fields = None if sample is None else list(sample)
+        self.ended.append([number, status.value, result, error, trace, fields, output])
+
+    def succeed(
+        self, number: int, name: str, value: object, sample: Sample | None, output: str | None
+    ) -> None:
+        """The handler of this name returned `value`."""
+        if value is None and output is None:
+            if sample is not None:
+                self.samples.append([number, *sample])
+            self.done.append(number)
+            return
+        try:
+            self.end(number, Status.DONE, result=result_bytes(name, value), sample=sample, output=output)
+        except Misfit as misfit:
+            self.end(number, Status.FAILED, error=str(misfit), sample=sample, output=output)
 
     def flush(self) -> None:
         """Sends all there is, unless another thread is just doing so: that one looks again before it leaves. Raises OSError: the

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from executor.context import Context
-from executor.errors import HandlerError, PayloadError
+from executor.errors import HandlerError, PayloadError, TaskCancelled, TimeLimitExceeded
 from executor.handlers.functions import Functions
 from executor.handlers.registry import Registered
 from executor.payload import decode_arguments, encode_arguments, encode_value
@@ -104,6 +104,10 @@ class Calls:
         self._functions = functions
         self._known: dict[tuple[str, str], Known] = {}
 
+    def is_known(self, handler: str, kind: str) -> bool:
+        """Nothing needs to be imported for it."""
+        return (handler, kind) in self._known
+
     def known(self, handler: str, kind: str) -> Known:
         """Raises Misfit when there is no such function here. The first call of a submitted function imports its module."""
         found = self._known.get((handler, kind))
@@ -136,39 +140,46 @@ def result_bytes(name: str, value: object) -> bytes | None:
         raise Misfit(f"PayloadError: the return value of {name!r} cannot be sent: {error}") from None
 
 
-def failure(error: BaseException) -> tuple[str, str | None]:
-    """Error and traceback of what a handler raised; frames of the runner are left out."""
+def ending(
+    known: Known | None, error: BaseException, encoded: bytes, why: type[BaseException] | None
+) -> tuple[Status, str, str | None]:
+    """Status, error and traceback of a task that ended with `error`; `why`: the runner itself had struck it with this."""
     if isinstance(error, Misfit):
-        return clean(str(error)[:ERROR_CHARS_MAX]), None
-    try:
-        message = str(error)
-    except BaseException as broken:
-        message = f"(its message cannot be shown: {type(broken).__name__})"
-    try:
-        lines = traceback.format_exception(type(error), error, _handler_part(error))
-        trace: str | None = clean("".join(lines)[-TRACEBACK_CHARS_MAX:])
-    except BaseException:
-        trace = None
-    return clean(f"{type(error).__name__}: {message}"[:ERROR_CHARS_MAX]), trace
-
-
-def status_of(error: BaseException) -> Status:
-    return Status.UNKNOWN_HANDLER if isinstance(error, UnknownHandler) else Status.FAILED
-
-
-def timed_out(known: Known | None) -> str:
+        status = Status.UNKNOWN_HANDLER if isinstance(error, UnknownHandler) else Status.FAILED
+        return status, clean(str(error)[:ERROR_CHARS_MAX]), None
+    misfit = known.misfit(error, encoded) if known is not None else None
+    if misfit is not None:
+        return Status.FAILED, misfit, None
     name = known.handler if known is not None else "?"
-    limit = known.timeout_s if known is not None else None
-    return f"handler {name!r} ran longer than its timeout_s of {limit}"
-
-
-def cancelled(known: Known | None) -> str:
-    return f"the task of handler {known.handler if known is not None else '?'!r} was cancelled"
+    if why is TimeLimitExceeded:
+        limit_s = known.timeout_s if known is not None else None
+        text = f"handler {name!r} ran longer than its timeout_s of {limit_s}"
+        return Status.TIMED_OUT, text, _trace(error)
+    if why is TaskCancelled:
+        return Status.CANCELLED, f"the task of handler {name!r} was cancelled", _trace(error)
+    return Status.FAILED, _message(error), _trace(error)
 
 
 def clean(text: str) -> str:
     """Text that can surely be encoded."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _message(error: BaseException) -> str:
+    try:
+        message = str(error)
+    except BaseException as broken:
+        message = f"(its message cannot be shown: {type(broken).__name__})"
+    return clean(f"{type(error).__name__}: {message}"[:ERROR_CHARS_MAX])
+
+
+def _trace(error: BaseException) -> str | None:
+    """Frames of the runner at its beginning are left out."""
+    try:
+        lines = traceback.format_exception(type(error), error, _handler_part(error))
+        return clean("".join(lines)[-TRACEBACK_CHARS_MAX:])
+    except BaseException:
+        return None
 
 
 def _handler_part(error: BaseException) -> TracebackType | None:

@@ -14,28 +14,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from executor.context import Context
-from executor.errors import TimeLimitExceeded
 from executor.handlers.functions import Functions
 from executor.runners.frames import RECEIVE_BYTES, FrameReader
 from executor.runners.inside.answers import FLUSH_BYTES, Answers
-from executor.runners.inside.calls import (
-    NO_ARGUMENTS,
-    Calls,
-    Known,
-    Misfit,
-    cancelled,
-    failure,
-    result_bytes,
-    status_of,
-    timed_out,
-)
+from executor.runners.inside.calls import NO_ARGUMENTS, Calls, Known, ending
 from executor.runners.inside.copies import Origin
 from executor.runners.inside.gate import Gate, Interruption
 from executor.runners.inside.meter import Meter
 from executor.runners.inside.output import Capture, Output
 from executor.runners.inside.reports import Reports
 from executor.runners.slot import SlotTable
-from executor.task import Sample, Status
+from executor.task import Sample
 
 FLUSH_S = 0.002
 IMPORT_S = 60.0  # the import of a submitted function counts as running only after this
@@ -125,8 +114,8 @@ class ProcessForm:
             try:
                 self._run_each(waiting, origin)
                 break
-            except Interruption:  # struck between the end of a handler and the closing of the gate
-                self._end_struck()
+            except Interruption as struck:  # between the end of a handler and the closing of the gate
+                self._end_raised(self._last, struck, NO_ARGUMENTS)
         self._table.starts[0] = 0.0
         self.answers.flush()
 
@@ -173,7 +162,8 @@ class ProcessForm:
                         self._sample = None
                     done.append(number)
                 else:
-                    self._end_done(number, name, value)
+                    sample, self._sample = self._sample, None
+                    answers.succeed(number, name, value, sample, capture.take())
             except BaseException as error:
                 gate.running = 0
                 if origin.is_copy:
@@ -226,41 +216,8 @@ class ProcessForm:
         finally:
             self.gate.attach(None)
 
-    def _end_done(self, number: int, name: str, value: object) -> None:
-        result, status, error = None, Status.DONE, None
-        try:
-            result = result_bytes(name, value)
-        except Misfit as misfit:
-            status, error = Status.FAILED, str(misfit)
-        self._end(number, status, result=result, error=error)
-
     def _end_raised(self, number: int, error: BaseException, arguments: bytes) -> None:
-        known = self._known
-        status, trace = status_of(error), None
-        text = known.misfit(error, arguments) if known is not None else None
-        if text is None:
-            text, trace = failure(error)
-        if isinstance(error, Interruption) and self.gate.asked == number:
-            is_timeout = isinstance(error, TimeLimitExceeded)
-            status = Status.TIMED_OUT if is_timeout else Status.CANCELLED
-            text = timed_out(known) if is_timeout else cancelled(known)
-        self._end(number, status, error=text, trace=trace)
-
-    def _end_struck(self) -> None:
-        is_timeout = self.gate.why is TimeLimitExceeded
-        text = timed_out(self._known) if is_timeout else cancelled(self._known)
-        self._end(self._last, Status.TIMED_OUT if is_timeout else Status.CANCELLED, error=text)
-
-    def _end(
-        self,
-        number: int,
-        status: Status,
-        *,
-        result: bytes | None = None,
-        error: str | None = None,
-        trace: str | None = None,
-    ) -> None:
+        why = self.gate.why if isinstance(error, Interruption) and self.gate.asked == number else None
+        status, text, trace = ending(self._known, error, arguments, why)
         sample, self._sample = self._sample, None
-        fields = None if sample is None else list(sample)
-        self.answers.held_bytes += len(result or b"")
-        self.answers.ended.append([number, status.value, result, error, trace, fields, self._capture.take()])
+        self.answers.end(number, status, error=text, trace=trace, sample=sample, output=self._capture.take())

@@ -1,0 +1,118 @@
+"""One task in the event loop, from its begin to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from executor.context import Context
+from executor.errors import TaskCancelled, TimeLimitExceeded
+from executor.runners.inside.calls import Known, Misfit, ending
+from executor.runners.inside.output import Capture
+from executor.runners.inside.steps import Steps
+from executor.task import Sample
+
+if TYPE_CHECKING:
+    from executor.runners.inside.loop_form import LoopForm
+
+
+class CoroutineRun:
+    """`index`: its row in the shared table. `asked`: what it was told to stop for; once, by cancelling its asyncio task."""
+
+    def __init__(self, form: LoopForm, number: int, index: int, fields: list[Any]) -> None:
+        self.number = number
+        self.index = index
+        self.known: Known | None = None
+        self.capture = Capture()
+        self.asked: type[TimeLimitExceeded] | type[TaskCancelled] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._fields = fields
+        self._sample: Sample | None = None
+        self._form = form
+        self._is_inside = False  # the handler's own code can be cancelled now
+        self._is_alone = form.running == 0
+        self._begun = form.begun
+
+    def strike(self, why: type[TimeLimitExceeded] | type[TaskCancelled]) -> None:
+        """Cancels the handler; one that has not begun yet finds `asked` when it does."""
+        self.asked = why
+        if self._is_inside and self.task is not None:
+            self.task.cancel()
+
+    async def serve(self) -> None:
+        """Nothing a handler raises gets out."""
+        form, value = self._form, None
+        error: BaseException | None = None
+        form.output.enter(self.capture)
+        try:
+            value = await self._call()
+        except BaseException as raised:
+            error = raised
+        self._is_inside = False
+        form.side.reports.forget(self.number)
+        if not form.is_abandoned(self.number):
+            output = self.capture.take()
+            if error is None:
+                form.answers.succeed(self.number, self._fields[3], value, self._sample, output)
+            else:
+                why = self.asked if isinstance(error, asyncio.CancelledError) else None
+                status, text, trace = ending(self.known, error, self._fields[4], why)
+                form.answers.end(
+                    self.number, status, error=text, trace=trace, sample=self._sample, output=output
+                )
+        form.finish(self)
+
+    async def _call(self) -> Any:
+        _, key, attempt, name, encoded, kind, _ = self._fields
+        form = self._form
+        if not form.calls.is_known(name, kind):
+            form.prepare(self)
+        self.known = known = form.calls.known(name, kind)
+        if not known.is_async:
+            raise Misfit(
+                f"handler {name!r} is no coroutine function; the node sent it to an event loop by mistake"
+            )
+        contexts: list[Context] = []
+
+        def make_context() -> Context:
+            contexts.append(
+                Context(
+                    key=key,
+                    attempt=attempt,
+                    handler=name,
+                    kind=kind,
+                    report=lambda done, total, note: form.side.reports.add(self.number, done, total, note),
+                    is_cancelled=lambda: self.asked is not None,
+                )
+            )
+            return contexts[0]
+
+        args, kwargs = known.arguments(encoded, make_context)
+        if self.asked is not None:
+            raise asyncio.CancelledError
+        known.pace.left -= 1
+        is_measured = known.pace.left <= 0
+        assert form.origin is not None
+        steps = Steps(known.function(*args, **kwargs), form.origin, is_measured=is_measured)
+        timer = form.limit(self, known.timeout_s) if known.timeout_s is not None else None
+        self._is_inside = True
+        started_s = time.perf_counter()
+        try:
+            return await steps
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if is_measured:
+                self._sample = self._measure(steps, time.perf_counter() - started_s, contexts)
+                known.pace.learn(self._sample.wall_s)
+
+    def _measure(self, steps: Steps, wall_s: float, contexts: list[Context]) -> Sample:
+        return Sample(
+            wall_s=wall_s,
+            cpu_s=steps.cpu_s,
+            blocked_s=max(0.0, wall_s - steps.cpu_s),
+            io_s=min(contexts[0].io_s, wall_s) if contexts else 0.0,
+            step_s=steps.longest_s,
+            exact=self._is_alone and self._form.begun == self._begun,
+        )

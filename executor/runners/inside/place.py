@@ -1,0 +1,159 @@
+"""One thread of the THREADS form: takes a task, runs it, answers; and how it is struck from outside.
+
+`PyThreadState_SetAsyncExc` raises an exception in another thread at its next step of Python, wherever that is: also a moment after the
+handler has returned. So a strike is only made while the place is *open*, under the form's lock, once a task; closing the place takes a
+strike back that has not arrived; and what arrives between the handler's end and the closing is caught here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from executor.context import Context
+from executor.errors import TaskCancelled, TimeLimitExceeded
+from executor.runners.inside.calls import Known, ending
+from executor.runners.inside.gate import Interruption
+from executor.runners.inside.meter import Meter
+from executor.runners.inside.output import Capture
+from executor.task import Sample
+
+if TYPE_CHECKING:
+    from executor.runners.inside.threads_form import ThreadsForm
+
+
+class Place:
+    """`index`: its row in the shared table. `is_open`: its handler runs, so it may be struck. `asked`: what it was struck with, once."""
+
+    def __init__(self, form: ThreadsForm, index: int) -> None:
+        self.index = index
+        self.number = 0
+        self.known: Known | None = None
+        self.capture = Capture()
+        self.deadline_s = math.inf
+        self.is_open = False
+        self.asked: type[TimeLimitExceeded] | type[TaskCancelled] | None = None
+        self.asked_s = 0.0
+        self._is_alone = False
+        self._begun = 0
+        self._sample: Sample | None = None
+        self._form = form
+        self._thread = threading.Thread(target=self._run, name=f"task-{index}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def open(self, number: int, *, is_alone: bool, begun: int) -> None:
+        """Under the form's lock."""
+        self.number, self.known, self.asked, self.deadline_s = number, None, None, math.inf
+        self._is_alone, self._begun = is_alone, begun
+        self.is_open = True
+
+    def strike(self, why: type[TimeLimitExceeded] | type[TaskCancelled], now_s: float) -> None:
+        """Under the form's lock: raises `why` in the handler that runs here."""
+        if self.is_open and self.asked is None:
+            self.asked, self.asked_s = why, now_s
+            _raise_in(self._thread, why)
+
+    def close(self) -> None:
+        """Under the form's lock: nothing strikes from here on."""
+        self.is_open = False
+        if self.asked is not None:
+            _raise_in(self._thread, None)
+
+    def _run(self) -> None:
+        meter = Meter(is_alone=False)
+        while (work := self._form.begin(self)) is not None:
+            number, task = work
+            if not self._serve(number, task, meter):
+                self._form.stopped(self)
+                break
+        meter.close()
+
+    def _serve(self, number: int, task: list[Any], meter: Meter) -> bool:
+        """One task from its begin to its answer; False: the place was abandoned meanwhile."""
+        form, value, self._sample = self._form, None, None
+        error: BaseException | None = None
+        has_returned = False
+        self.capture = Capture()
+        form.output.enter(self.capture)
+        try:
+            try:
+                value = self._call(number, task, meter)
+                has_returned = True
+            except BaseException as raised:
+                error = raised
+            abandoned = form.settle(self)
+        except (
+            Interruption
+        ) as struck:  # between the handler's end and the closing; only once, so it cannot strike again
+            error = error if error is not None or has_returned else struck
+            abandoned = form.settle(self)
+        form.output.enter(None)
+        if form.origin is not None and form.origin.is_copy:
+            form.origin.leave()
+        form.side.reports.forget(number)
+        if abandoned:
+            return False
+        output, sample = self.capture.take(), self._sample
+        if error is None:
+            form.answers.succeed(number, task[3], value, sample, output)
+        else:
+            why = self.asked if isinstance(error, Interruption) else None
+            status, text, trace = ending(self.known, error, task[4], why)
+            form.answers.end(number, status, error=text, trace=trace, sample=sample, output=output)
+        form.end(self)
+        return True
+
+    def _call(self, number: int, task: list[Any], meter: Meter) -> Any:
+        _, key, attempt, name, encoded, kind, _ = task
+        form = self._form
+        if not form.calls.is_known(name, kind):
+            form.prepare(self)
+        self.known = known = form.calls.known(name, kind)
+        contexts: list[Context] = []
+
+        def make_context() -> Context:
+            contexts.append(
+                Context(
+                    key=key,
+                    attempt=attempt,
+                    handler=name,
+                    kind=kind,
+                    report=lambda done, total, note: form.side.reports.add(number, done, total, note),
+                    is_cancelled=lambda: self.asked is not None,
+                )
+            )
+            return contexts[0]
+
+        args, kwargs = known.arguments(encoded, make_context)
+        known.pace.left -= 1
+        is_measured = known.pace.left <= 0
+        if known.timeout_s is not None:
+            self.deadline_s = time.monotonic() + known.timeout_s
+            form.watch()
+        if is_measured:
+            meter.begin()
+        try:
+            if known.is_async:
+                return asyncio.run(known.function(*args, **kwargs))
+            return known.function(*args, **kwargs)
+        finally:
+            if is_measured:
+                self._sample = meter.end(
+                    io_s=contexts[0].io_s if contexts else 0.0,
+                    probe_s=form.side.probe_s,
+                    exact=self._is_alone and form.begun == self._begun,
+                )
+                known.pace.learn(self._sample.wall_s)
+
+
+def _raise_in(thread: threading.Thread, why: type[BaseException] | None) -> None:
+    """Raises `why` in the thread at its next step; None takes back what has not been raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(why) if why is not None else None
+    )
