@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from bench.measurement import figure, report
-from executor import Executor, Outcome, Task, encode_arguments
+from executor import Executor, Lane, Outcome, Task, encode_arguments
 
 WORKERS = 2
 POOL_TASKS = 4_000
@@ -38,7 +38,7 @@ def executor_tasks_per_s(count: int) -> float:
         while ended < count:
             if ended == 0 and offered == 0:
                 started = time.perf_counter()
-            room = min(executor.room(), count - offered, 1000)
+            room = min(executor.room(Lane.CPU_SHORT), count - offered, 1000)
             if room > 0:
                 seqs = range(offered + 1, offered + room + 1)
                 executor.offer(

@@ -9,6 +9,9 @@ from executor.errors import (
     HandlerLoadError,
     PayloadError,
     TaskCancelled,
+    TaskDied,
+    TaskFailed,
+    TaskTimedOut,
     TimeLimitExceeded,
 )
 from executor.executor import Executor
@@ -22,6 +25,7 @@ from executor.payload import (
     encode_arguments,
     encode_value,
 )
+from executor.submission import TaskFuture
 from executor.task import (
     ExecutorStatistics,
     Form,
@@ -69,6 +73,10 @@ __all__ = [
     "Status",
     "Task",
     "TaskCancelled",
+    "TaskDied",
+    "TaskFailed",
+    "TaskFuture",
+    "TaskTimedOut",
     "TimeLimitExceeded",
     "decode_arguments",
     "decode_value",

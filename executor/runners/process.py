@@ -1,6 +1,7 @@
-"""The parent's side of one worker process: starts it, moves its bytes, and knows which task it was at.
+"""The node's side of one runner: its sockets, its slots, its process (shell).
 
-Used by the executor's own thread only. Nothing here waits, but `reap`, which ends within 5 s.
+Used by the executor's own thread only; nothing here waits. The pidfd is the only truth about its end: a socket may be closed by a
+handler, or held open by a copy that a handler forked. Until the zygote has told its pid, it can be ended only by closing its sockets.
 """
 
 from __future__ import annotations
@@ -10,134 +11,154 @@ import mmap
 import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from executor.errors import FrameError
-from executor.runners.frames import RECEIVE_BYTES, FrameReader, encode_frame
-from executor.runners.slot import SLOT_BYTES, read
-from executor.task import Task
+from executor.runners.birth import LONG_NICE, fork_request
+from executor.runners.channel import Channel
+from executor.runners.contract import Killed, settle
+from executor.runners.frames import Message
+from executor.runners.nursery import Forked, Nursery
+from executor.runners.slot import TABLE_BYTES, SlotTable
+from executor.task import Form, Status, Task
 
-POLITE_S = 0.5
-REAP_S = 4.0
+CONTROL_BYTES_MAX = 262_144  # unsent; a runner that reads nothing of this is stuck
 
 
-class WorkerProcess:
-    """One worker. `in_flight` maps the number given to each sent task to that task, in the order sent."""
+class RunnerProcess:
+    """`pid` 0: not forked yet. `is_ready`: it has said hello. `killed`: the node ended it, and why."""
 
-    def __init__(self, slot: int, modules: Sequence[str]) -> None:
-        self.slot = slot
-        self.ready = False
+    def __init__(
+        self, number: int, form: Form, *, slots: int, is_long: bool, modules: tuple[str, ...]
+    ) -> None:
+        self.number, self.form, self.slots, self.is_long = number, form, slots, is_long
+        self.pid = 0
+        self.pidfd = -1
+        self.is_ready = False
+        self.draining_s: float | None = None
         self.refusal: str | None = None
-        self.in_flight: dict[int, Task] = {}
-        self.batches: list[int] = []  # last number of each batch that is not finished
-        self.hard_timeout: int | None = None
-        self._out = bytearray()
-        self._reader = FrameReader()
-        self.socket, child = socket.socketpair()
-        slot_fd = os.memfd_create("quorate-slot")
+        self.rss_bytes = 0
+        self.loaded: set[str] = set()  # functions it was told of
+        self.killed: Killed | None = None
+        self.code: int | None = None
+        self.closed_s: float | None = None  # since when one of its sockets is known to be closed
+        self.gone_s: float | None = None  # since when the process is known to have ended
+        self._modules = modules
+        self._kept: list[socket.socket] = []
+        self._slots_fd = os.memfd_create("quorate-slots", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(slot_fd, SLOT_BYTES)
-            self._slot = mmap.mmap(slot_fd, SLOT_BYTES)
-            self.socket.setblocking(False)
-            # The worker finds modules where the node does; "" stands for the working directory.
-            path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "executor.runners.worker",
-                    str(child.fileno()),
-                    str(slot_fd),
-                    *modules,
-                ],
-                pass_fds=(child.fileno(), slot_fd),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
-            )
+            os.ftruncate(self._slots_fd, TABLE_BYTES)
+            self.table = SlotTable(mmap.mmap(self._slots_fd, TABLE_BYTES))
+            ends = [socket.socketpair() for _ in range(2)]
         except BaseException:
-            self.socket.close()
+            os.close(self._slots_fd)
             raise
-        finally:
-            child.close()
-            os.close(slot_fd)
+        self.data, self.control = (Channel(ours) for ours, _ in ends)
+        self._kept = [theirs for _, theirs in ends]
+
+    def ask(self, nursery: Nursery) -> None:
+        """Asks the zygote to fork it; raises OSError. May be asked again, of another zygote, while `pid` is 0."""
+        request = fork_request(
+            self.number, self.form, is_long=self.is_long, slots=self.slots, modules=self._modules
+        )
+        nursery.ask(request, [*(end.fileno() for end in self._kept), self._slots_fd])
+
+    def born(self, news: Forked) -> None:
+        self.pid, self.pidfd = news.pid, news.pidfd
+        self._let_go_of_its_ends()
+        if self.killed is not None:
+            self._signal(signal.SIGKILL)
+
+    def send(self, first: int, tasks: Sequence[Task]) -> None:
+        """One batch, numbered from `first` on. The core bounds what may be under way."""
+        self.data.send(["run", first, tasks])
+
+    def load(self, functions: Sequence[tuple[str, str, str | None]]) -> None:
+        """Name, module and file of functions that a later batch needs."""
+        self.data.send(["load", functions])
+        self.loaded.update(name for name, _, _ in functions)
+
+    def cancel(self, number: int) -> None:
+        self._tell(["cancel", number])
+
+    def recall(self, numbers: Sequence[int]) -> None:
+        """Those not begun come back in "recalled"."""
+        self._tell(["recall", numbers])
+
+    def drain(self, now: float) -> None:
+        """It runs what it has received, and leaves. Nothing may be sent to it any more."""
+        if self.draining_s is None:
+            self.draining_s = now
+            self._tell(["drain"])
+
+    def resize(self, slots: int) -> None:
+        self.slots = slots
+        self._tell(["resize", slots])
+
+    def _tell(self, message: Message) -> None:
+        self.control.send(message)
+        if self.control.unsent_bytes > CONTROL_BYTES_MAX:
+            self.kill(Killed(number=None, status=Status.LOST, why="it does not read what it is told"))
+
+    def running(self) -> list[tuple[int, float]]:
+        """Number and start (monotonic seconds) of each task that runs in it now."""
+        return self.table.running(1 if self.form is Form.PROCESS else self._rows)
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
+    def _rows(self) -> int:
+        return len(self.table.numbers)
 
-    def send(self, numbered: Sequence[tuple[int, Task]]) -> None:
-        """Queues one batch; `flush` moves it. At most two batches are under way, so this queue is bounded."""
-        tasks: list[object] = [
-            [number, task.key, task.attempt, task.handler, task.arguments] for number, task in numbered
-        ]
-        self._out += encode_frame(["run", tasks])
-        self.in_flight.update(numbered)
-        self.batches.append(numbered[-1][0])
-        self.flush()
-
-    def flush(self) -> None:
-        """Writes what the socket takes now; a broken socket shows itself in `receive`."""
+    def renice(self) -> None:
+        """It becomes long; there is no way back without privilege. Niceness belongs to threads, so each is told."""
+        self.is_long = True
         with contextlib.suppress(OSError):
-            while self._out:
-                del self._out[: self.socket.send(self._out)]
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                os.setpriority(os.PRIO_PROCESS, int(thread), LONG_NICE)
+
+    def kill(self, why: Killed) -> None:
+        """Its end shows itself later, through the pidfd. The first reason counts."""
+        if self.killed is None:
+            self.killed = why
+            self.end()
+
+    def end(self) -> None:
+        """The same without a reason: what runs in it is to blame."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def settle(self, unanswered: Iterable[int]) -> list[tuple[int, Status]]:
+        """After its end, and after all that it wrote was read."""
+        running = {number for number, _ in self.running()}
+        return settle(unanswered, begun=self.table.begun, running=running, killed=self.killed)
 
     @property
-    def wants_write(self) -> bool:
-        return bool(self._out)
+    def how_it_ended(self) -> str:
+        if self.code is None:
+            return "how is not known"
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        try:
+            return f"signal {signal.Signals(-self.code).name}"
+        except ValueError:
+            return f"signal {-self.code}"
 
-    def receive(self) -> tuple[list[list[object]], bool]:
-        """Messages that are complete now, and whether the worker is still there."""
-        messages: list[list[object]] = []
-        while True:
-            try:
-                data = self.socket.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                return messages, True
-            except OSError:
-                return messages, False
-            if not data:
-                return messages, False
-            try:
-                messages += self._reader.feed(data)
-            except FrameError:
-                return messages, False
+    def _let_go_of_its_ends(self) -> None:
+        for end in self._kept:
+            end.close()
+        self._kept = []
+        if self._slots_fd >= 0:
+            os.close(self._slots_fd)
+            self._slots_fd = -1
 
-    def finish(self, number: int) -> Task | None:
-        """Takes the task off the list of those in flight; None if it is not there."""
-        task = self.in_flight.pop(number, None)
-        while self.batches and number >= self.batches[0]:
-            self.batches.pop(0)
-        return task
-
-    def started(self) -> tuple[int, float]:
-        """Number and start (monotonic seconds) of the last task that the worker began; number 0 for none."""
-        return read(self._slot)
-
-    @property
-    def is_gone(self) -> bool:
-        """The process ended; a child of a handler may still hold its socket open."""
-        return self._process.poll() is not None
-
-    def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-
-    def reap_wait(self) -> None:
-        """After `kill`: waits until the process is gone, so that all it wrote can be read."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(REAP_S)
-
-    def reap(self) -> str:
-        """Ends the process for sure, frees everything, and says how it ended."""
-        self.socket.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(POLITE_S)
-        self.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(REAP_S)
-        code = self._process.returncode
-        if code is not None and code < 0:
-            return f"signal {signal.Signals(-code).name}"
-        return f"exit code {code}"
+    def close(self) -> None:
+        """Frees everything. A process that still lives hears the end of its sockets and ends itself."""
+        self._let_go_of_its_ends()
+        self.data.close()
+        self.control.close()
+        self.table.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1

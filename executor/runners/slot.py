@@ -8,7 +8,6 @@ with a newer start, never a number that seems to run for longer than it does.
 from __future__ import annotations
 
 import mmap
-import struct
 
 SLOTS_MAX = 1024
 _HEADER_BYTES = 64
@@ -46,23 +45,3 @@ class SlotTable:
         for view in (self._header, self.numbers, self.starts):
             view.release()
         self._memory.close()
-
-
-# What follows is of the runner that is being replaced.
-
-SLOT_BYTES = 16
-_START = struct.Struct("<d")
-_NUMBER = struct.Struct("<Q")
-
-
-def write(slot: mmap.mmap, *, number: int, start_s: float) -> None:
-    """The start goes first: a reader between the two writes sees an old number with a newer start, never older."""
-    _START.pack_into(slot, 8, start_s)
-    _NUMBER.pack_into(slot, 0, number)
-
-
-def read(slot: mmap.mmap) -> tuple[int, float]:
-    """Number (0: none yet) and start in monotonic seconds."""
-    number: int = _NUMBER.unpack_from(slot, 0)[0]
-    start_s: float = _START.unpack_from(slot, 8)[0]
-    return number, start_s

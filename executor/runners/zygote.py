@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from executor.errors import FrameError
-from executor.runners import worker
+from executor.runners import child
 from executor.runners.birth import LONG_NICE, Birth, read_request
 from executor.runners.descriptors import receive, send
 
@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> int:
         signal.SIGTERM,
     ):  # sent to the whole group; the node decides when runners end
         signal.signal(number, signal.SIG_IGN)
-    zygote = Zygote(socket.socket(fileno=int(arguments[0])), worker.main)  # type: ignore[arg-type]
+    zygote = Zygote(socket.socket(fileno=int(arguments[0])), child.main)
     gc.collect()
     gc.freeze()  # shared pages stay shared
     with contextlib.suppress(BrokenPipeError):

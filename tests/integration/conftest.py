@@ -1,11 +1,15 @@
-"""What the tests of links share."""
+"""What the tests of links, and those of the executor, share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from executor import Limits
+from tests.integration.executor_desk import HANDLERS, Desk
 from tests.integration.raw_peer import Loop
 
 
@@ -15,3 +19,24 @@ def loop() -> Iterator[Loop]:
     started = Loop()
     yield started
     started.close()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Handlers that misbehave in every way."""
+    (tmp_path / "handlers_under_test.py").write_text(HANDLERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "handlers_under_test"
+
+
+@pytest.fixture
+def desk(module: str) -> Iterator[Callable[..., Desk]]:
+    """Makes executors, and ends them."""
+    with contextlib.ExitStack() as stack:
+
+        def make(workers: int = 1, limits: Limits | None = None) -> Desk:
+            made = Desk([module], workers, limits)
+            stack.callback(made.executor.stop, 0.0)
+            return made
+
+        yield make

@@ -89,8 +89,12 @@ SHELLS = {
     "consensus/waiting.py",
     "executor/context.py",
     "executor/executor.py",
+    "executor/gauges.py",
+    "executor/intake.py",
+    "executor/owner.py",
     "executor/runners/channel.py",
     "executor/runners/child.py",
+    "executor/runners/crew.py",
     "executor/runners/descriptors.py",
     "executor/runners/inside/answers.py",
     "executor/runners/inside/copies.py",
@@ -106,8 +110,6 @@ SHELLS = {
     "executor/runners/inside/threads_form.py",
     "executor/runners/nursery.py",
     "executor/runners/process.py",
-    "executor/runners/runner_process.py",
-    "executor/runners/worker.py",
     "executor/runners/zygote.py",
 }
 
