@@ -78,9 +78,9 @@ class Runner:
 
     __slots__ = (
         "batches",
+        "done",
         "firsts",
         "form",
-        "idle_since_s",
         "is_long",
         "not_brief",
         "number",
@@ -89,8 +89,6 @@ class Runner:
         "slots",
         "started_s",
         "state",
-        "tasks_done",
-        "tasks_max",
     )
 
     def __init__(self, number: int, form: Form, *, slots: int, is_long: bool, started_s: float) -> None:
@@ -100,14 +98,12 @@ class Runner:
         self.is_long = is_long
         self.state = RunnerState.STARTING
         self.started_s = started_s
-        self.idle_since_s = started_s
         self.batches: list[Batch] = []
         self.firsts: list[int] = []
         self.not_brief = 0
         self.rss_bytes = 0
         self.rss_start_bytes = 0
-        self.tasks_done = 0
-        self.tasks_max: int | None = None
+        self.done: dict[str, int] = {}  # of handlers that wear their runner out
 
     @property
     def is_alive(self) -> bool:

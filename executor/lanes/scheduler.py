@@ -7,7 +7,6 @@ not sent, `sending` chooses, `watch` looks at what runs; `pools/` has how many r
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from executor.handlers.declaration import Handler
 from executor.labels.labels import Labels
@@ -15,31 +14,15 @@ from executor.lanes.diary import Diary
 from executor.lanes.in_flight import Runner, RunnerState
 from executor.lanes.instructions import Instruction, Kill
 from executor.lanes.sending import Sending
+from executor.lanes.views import RunnerView, lane_statistics, rooms, runner_views
 from executor.lanes.waiting import Waiting
 from executor.lanes.watch import Watch
-from executor.pools import demand
 from executor.pools.pool import Pool
-from executor.pools.reserve import reserve
-from executor.pools.staffing import Staffing
-from executor.task import Form, Label, Lane, LaneStatistics, Limits, Reason, Resource, Sample, Status, Task
+from executor.pools.upkeep import Upkeep
+from executor.task import Form, Label, Lane, LaneStatistics, Limits, Reason, Sample, Status, Task
 
-REFRESH_S = 0.25
+REFRESH_S = 0.25  # ages rise by seconds
 SIZING_S = 0.5
-THREADS_FIRST = 8
-LOOP_TASKS = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerView:
-    """One runner, as the scheduler sees it. `running` counts tasks."""
-
-    number: int
-    form: Form
-    is_long: bool
-    slots: int
-    running: int
-    state: str
-    rss_bytes: int
 
 
 class Scheduler:
@@ -55,28 +38,20 @@ class Scheduler:
         limits: Limits | None = None,
     ) -> None:
         self._labels = labels
-        self._handlers = handlers
-        self._workers = workers
         self._diary = Diary()
-        self._pools = {
-            Form.PROCESS: Pool(Form.PROCESS, each=1, cores=cores),
-            Form.THREADS: Pool(Form.THREADS, each=THREADS_FIRST, cores=cores),
-            Form.LOOP: Pool(Form.LOOP, each=LOOP_TASKS, cores=cores),
-        }
-        self._runners: dict[int, tuple[Pool, Runner]] = {}
-        self._runner_number = 0
-        limits = limits or Limits()
-        self._waiting = Waiting(labels, handlers, self._pools, limits)
+        self._upkeep = Upkeep(labels, handlers, self._diary, self._next_runner, workers=workers, cores=cores)
+        self._pools = self._upkeep.pools
+        self._waiting = Waiting(labels, handlers, self._pools, limits or Limits())
         self._sending = Sending(labels, self._waiting)
         self._watch = Watch(labels, handlers, self._diary)
-        self._staffing = Staffing(self._next_runner)
+        self._runners: dict[int, tuple[Pool, Runner]] = {}
+        self._runner_number = 0
         self._out: list[Instruction] = []
         self._changed: dict[tuple[str, str], Label] = {}
         self._is_staffed = False
         self._is_stopping = False
         self._refreshed_s = self._sized_s = -1.0
-        self._handlers_seen = 0
-        self.tune(limits, 0.0)
+        self.tune(limits or Limits(), 0.0)
 
     # Runners.
 
@@ -88,24 +63,21 @@ class Scheduler:
         pool, known = found
         if known.state is RunnerState.STARTING:
             known.state = RunnerState.READY
-            known.idle_since_s = now
         pool.early_deaths = 0
-        self._see_handlers()
+        self._upkeep.see_handlers()
+        self._is_staffed = False
 
     def gone(self, runner: int, now: float, *, early: bool, why: str = "") -> None:
         """Its process is over; every task of it was told as ended or returned before. `early`: it never ran anything."""
-        found = self._runners.pop(runner, None)
+        found = self._runners.get(runner)
         if found is None:
             return
         pool, known = found
         for batch in list(known.batches):  # none, if the shell kept its word; no task is lost if it did not
             self.returned(runner, batch.open_numbers(), now)
-        was_asked = known.state is RunnerState.DRAINING
-        wait_s = self._staffing.gone(pool, known, now, early=early and not was_asked)
+        del self._runners[runner]
+        self._upkeep.gone(pool, known, now, early=early, why=why)
         self._is_staffed = False
-        if not was_asked:
-            decision = "is replaced" if wait_s is None else f"is replaced in {wait_s:.1f} s"
-            self._diary.note(now, f"runner {runner} ({pool.form})", decision, why or "it ended")
 
     def beat(
         self,
@@ -117,16 +89,17 @@ class Scheduler:
         stuck_number: int = 0,
         abandoned: int = 0,
     ) -> None:
-        """What a runner says of itself twice a second."""
+        """What a runner says of itself twice a second. `stuck_number`: its event loop hangs in this task."""
         found = self._runners.get(runner)
         if found is None:
             return
-        _, known = found
-        known.rss_bytes = rss_bytes
+        pool, known = found
+        self._upkeep.beat(pool, known, rss_bytes, probe_s, abandoned, self._out)
         if stuck_number and known.state is not RunnerState.DOOMED:
             known.state = RunnerState.DOOMED
-            why = "its event loop did not turn for 5 s"
+            why = "its event loop did not turn for 5 s: the handler blocks it; declare it without async, or await"
             self._out.append(Kill(runner=runner, number=stuck_number, status=Status.TIMED_OUT, why=why))
+        self._is_staffed = False
 
     # Tasks.
 
@@ -142,9 +115,10 @@ class Scheduler:
         tasks: list[Task | None] = []
         for batch, part in known.close(numbers):
             if batch is not None:
-                self._sending.ended(pool, known, batch, len(part) - part.count(None), now)
+                count = len(part) - part.count(None)
+                self._sending.ended(pool, known, batch, count, now)
+                self._upkeep.did(known, batch.queue.handler, count, self._out)
             tasks += part
-        known.tasks_done += len(tasks)
         return tasks
 
     def returned(self, runner: int, numbers: Sequence[int], now: float) -> None:
@@ -156,9 +130,8 @@ class Scheduler:
         for batch, part in known.close(numbers):
             if batch is not None:
                 tasks = [task for task in part if task is not None]
-                alone = batch.queue.alone
-                self._sending.ended(pool, known, batch, len(part) - part.count(None), now)
-                self._waiting.put_back(tasks, batch.queued_s, now, alone=alone)
+                self._sending.ended(pool, known, batch, len(tasks), now)
+                self._waiting.put_back(tasks, batch.queued_s, now, alone=batch.queue.alone)
 
     def measured(
         self,
@@ -173,8 +146,12 @@ class Scheduler:
         """`count` tasks ended in a runner; samples tell of some of them."""
         self._relabelled(self._labels.observe(handler, kind, samples, count, now), now)
         queue = self._waiting.find(handler, kind)
-        if queue is not None and queue.is_unknown:
+        if queue is None:
+            return
+        if queue.is_unknown:
             self._waiting.learnt(queue, now)
+        if queue.form is not Form.PROCESS and self._upkeep.measured(queue, samples, count, timed_out, now):
+            self._waiting.release_handler(handler, now)
 
     def looked(self, runner: int, running: Sequence[tuple[int, float]], now: float) -> None:
         """What its slots show: (number, started at) of each task that runs."""
@@ -222,18 +199,19 @@ class Scheduler:
         return changes
 
     def tune(self, limits: Limits, now: float) -> None:
-        workers = self._workers if limits.workers is None else max(1, limits.workers)
-        process = self._pools[Form.PROCESS]
-        process.slots = workers + 1  # the reserved place comes on top of those for long work
-        self._labels.resize(Resource.CPU, process.slots)
+        """The operator's bounds and pauses, in place of the former."""
+        self._upkeep.tune(limits)
         self._waiting.tune(limits, now)
         self._is_staffed = False
 
     def gauges(self, memory_share: float, cpu_pressure: float, now: float) -> None:
-        """Memory of the node and its runners as a share of its limit; CPU pressure of the kernel (some, 10 s)."""
+        """Memory of the node and its runners as a share of its limit; CPU pressure of the kernel in percent (some, 10 s)."""
+        self._upkeep.gauges(memory_share, cpu_pressure, now)
+        self._is_staffed = False
 
     def tick(self, now: float) -> None:
         """As often as one likes."""
+        self._upkeep.pressure.turned(now, is_busy=not self.is_idle)
         if now - self._refreshed_s < REFRESH_S:
             return
         self._refreshed_s = now
@@ -243,12 +221,9 @@ class Scheduler:
                 lane.refresh(now)
         if now - self._sized_s >= SIZING_S:
             self._sized_s = now
-            self._see_handlers()
             self._waiting.forget_idle(now)
-            for pool in self._pools.values():
-                if pool.arrivals.turn(now):
-                    self._reserve(pool, now)
-                self._staffing.shed(pool, now, self._out)
+            self._upkeep.forget(self._waiting.queues())
+            self._upkeep.tick(now, self._out)
             self._is_staffed = False
 
     def instructions(self, now: float) -> list[Instruction]:
@@ -256,10 +231,10 @@ class Scheduler:
         if not self._is_stopping:
             if not self._is_staffed:
                 self._is_staffed = True
+                self._upkeep.staff(now, self._out)
                 for pool in self._pools.values():
-                    self._staffing.staff(pool, now, self._out)
-                    for runner in pool.runners.values():
-                        self._runners.setdefault(runner.number, (pool, runner))
+                    for number, runner in pool.runners.items():
+                        self._runners.setdefault(number, (pool, runner))
             for pool in self._pools.values():
                 if pool.runners:
                     self._sending.fill(pool, now, self._out)
@@ -270,38 +245,15 @@ class Scheduler:
 
     def rooms(self) -> dict[Lane, int]:
         """How many more tasks each lane wants."""
-        rooms: dict[Lane, int] = {}
-        for lane in Lane:
-            queued = blocked = 0
-            for pool in self._pools.values():
-                queue = pool.lanes[lane]
-                queued += queue.queued
-                blocked += queue.blocked
-            mean_s = self._waiting.means[lane].mean_s
-            slots = self._slots(lane)
-            rooms[lane] = demand.room(slots=slots, mean_s=mean_s, queued=queued, blocked=blocked)
-        for lane in self._waiting.limits.paused_lanes:
-            rooms[lane] = 0
-        return rooms
+        if self._upkeep.pressure.is_short_of_memory:
+            return dict.fromkeys(Lane, 0)
+        return rooms(self._pools, self._waiting)
 
     def lanes(self) -> dict[Lane, LaneStatistics]:
-        rooms = self.rooms()
-        backlog_s = dict.fromkeys(Lane, 0.0)
-        for queue in self._waiting.queues():
-            mean_s = self._labels.mean_s(queue.handler, queue.kind)
-            backlog_s[queue.lane] += queue.queued * (demand.MEAN_UNKNOWN_S if mean_s is None else mean_s)
-        return {
-            lane: LaneStatistics(
-                queued=sum(pool.lanes[lane].queued for pool in self._pools.values()),
-                running=self._waiting.lane_running[lane],
-                slots=self._slots(lane),
-                room=rooms[lane],
-                backlog_s=backlog_s[lane],
-                mean_s=self._waiting.means[lane].mean_s,
-                median_wait_s=max(pool.lanes[lane].median_wait_s for pool in self._pools.values()),
-            )
-            for lane in Lane
-        }
+        return lane_statistics(self._pools, self._waiting, self._labels, self.rooms())
+
+    def runners(self) -> list[RunnerView]:
+        return runner_views(self._pools)
 
     def numbers(self, runner: int) -> list[int]:
         """What it holds, ascending."""
@@ -319,29 +271,14 @@ class Scheduler:
     @property
     def is_idle(self) -> bool:
         """Nothing waits and nothing is in a runner."""
-        return not any(
-            pool.busy or any(lane.queued for lane in pool.lanes.values()) for pool in self._pools.values()
-        )
-
-    def runners(self) -> list[RunnerView]:
-        return [
-            RunnerView(
-                number=number,
-                form=pool.form,
-                is_long=runner.is_long,
-                slots=runner.slots,
-                running=sum(batch.left for batch in runner.batches),
-                state=runner.state.value,
-                rss_bytes=runner.rss_bytes,
-            )
-            for number, (pool, runner) in self._runners.items()
-        ]
+        return not any(pool.busy or pool.has_queued for pool in self._pools.values())
 
     def reasons(self) -> list[Reason]:
         """The last decisions of scheduler and labels, oldest first."""
         return sorted([*self._diary.reasons(), *self._labels.reasons()], key=lambda reason: reason.at_s)
 
     def check_invariants(self) -> None:
+        """For tests, after any event."""
         for pool in self._pools.values():
             pool.check_invariants()
 
@@ -351,36 +288,8 @@ class Scheduler:
         self._runner_number += 1
         return self._runner_number
 
-    def _slots(self, lane: Lane) -> int:
-        if lane.resource is Resource.CPU:
-            pools = [self._pools[Form.PROCESS]]
-        else:
-            pools = [self._pools[form] for form in (Form.THREADS, Form.LOOP) if self._pools[form].is_wanted]
-        pools = pools or [self._pools[Form.PROCESS]]
-        return sum(pool.long_slots if lane.is_long else pool.slots for pool in pools)
-
-    def _see_handlers(self) -> None:
-        """Threads and event loops are started when a handler needs them, not for nothing."""
-        if len(self._handlers) != self._handlers_seen:
-            self._handlers_seen = len(self._handlers)
-            for name in list(self._handlers):
-                self._pools[self._labels.form(name, "")].is_wanted = True
-            self._is_staffed = False
-
     def _relabelled(self, changes: Sequence[Label], now: float) -> None:
         for label in changes:
             self._changed[label.handler, label.kind] = label
             self._waiting.relabel(label.handler, label.kind, now)
             self._is_staffed = False
-
-    def _reserve(self, pool: Pool, now: float) -> None:
-        before = pool.reserve
-        pool.reserve = reserve(slots=pool.slots, short=pool.arrivals.short, long=pool.arrivals.long)
-        if pool.reserve != before:
-            self._is_staffed = False
-            self._diary.note(
-                now,
-                f"pool {pool.form}",
-                f"reserve {before} -> {pool.reserve} of {pool.slots}",
-                f"{pool.arrivals.short:.2f} places of short work arrive, {pool.arrivals.long:.2f} of long",
-            )

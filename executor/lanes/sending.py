@@ -135,8 +135,6 @@ class Sending:
             pool.lanes[batch.lane].charge(batch.queue.handler, used_s - batch.estimate_s)
             if runner.slots == 1 and runner.batches:
                 runner.batches[0].began_s = now
-            if not runner.batches:
-                runner.idle_since_s = now
         self._waiting.ended(batch, tasks, now)
 
 

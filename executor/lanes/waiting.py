@@ -146,6 +146,12 @@ class Waiting:
                 else:
                     use.holds = True
 
+    def release_handler(self, handler: str, now: float) -> None:
+        """A limit of it has changed."""
+        use = self.uses.get(handler)
+        if use is not None and use.holds:
+            self.release(use, now)
+
     def _is_idle(self, handler: str) -> bool:
         return self.uses[handler].running == 0
 

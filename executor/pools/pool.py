@@ -139,8 +139,9 @@ class Pool:
     def ready(self) -> Iterable[Runner]:
         return (runner for runner in self.runners.values() if runner.state is RunnerState.READY)
 
-    def queued(self, *, is_long: bool) -> int:
-        return sum(queue.queued for queue in (self.long_lanes if is_long else self.short_lanes))
+    @property
+    def has_queued(self) -> bool:
+        return any(queue.queued for queue in self.lanes.values())
 
     def check_invariants(self) -> None:
         """For tests: the counters are what they count."""

@@ -26,14 +26,19 @@ class Pressure:
         self.squeezed = 0
         self._lags_s: deque[float] = deque(maxlen=LAGS_KEPT)
         self._turned_s: float | None = None
+        self._counted_s = 0.0  # one lag each 50 ms at most, however often it turns
         self._calm_since_s: float | None = None
         self._changed_s = 0.0
 
-    def turned(self, now: float) -> None:
-        """The executor's thread came round: at most every 50 ms, if it got a core."""
-        if self._turned_s is not None:
-            self._lags_s.append(max(0.0, now - self._turned_s - TURN_S))
-        self._turned_s = now
+    def turned(self, now: float, *, is_busy: bool) -> None:
+        """The executor's thread came round: within 50 ms, if it got a core and something is to be looked at."""
+        if self._turned_s is not None and now - self._turned_s >= TURN_S:
+            self._lags_s.append(now - self._turned_s - TURN_S)
+            self._counted_s = now
+        elif now - self._counted_s >= TURN_S:
+            self._lags_s.append(0.0)
+            self._counted_s = now
+        self._turned_s = now if is_busy else None
 
     @property
     def lag_s(self) -> float:

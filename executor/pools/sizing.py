@@ -1,13 +1,14 @@
 """How many threads an io process should have, and how many such processes there should be. Every 500 ms, with a reason for each change.
 
-First guess (Goetz): 0.75 x (1 + blocked / cpu), so that one core, which is all that a GIL lets a process have, is three quarters used. More,
-by a tenth, while tasks wait though all threads are busy and the core is not; one more when nothing could be taken for half a second; fewer,
-one each 5 s, when more than half idle for 30 s. Another process when the core of the first is used up for 30 s.
+First guess (Goetz): 0.75 x (1 + blocked / cpu), so that one core, which is all that a GIL lets a process have, is three quarters used.
+More, by a tenth, while tasks wait though all threads are busy and the core is not; one more when nothing could be taken for half a second;
+fewer, one each 5 s, when more than half idle for 30 s. Another process when the core of the first is used up for 30 s.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from executor.lanes.in_flight import RunnerState
 from executor.lanes.instructions import Instruction, Resize
@@ -16,6 +17,7 @@ from executor.task import Form, Lane, Sample
 
 THREADS_MIN = 4
 THREADS_MAX = 256
+SLOTS_MAX = 1_024  # rows in a runner's table of slots
 GOETZ_SHARE = 0.75
 GOETZ_TASKS = 20  # fewer say nothing
 WAIT_S_MIN = 0.05
@@ -35,7 +37,8 @@ class Sizing:
     def __init__(self, pool: Pool, *, cores: int) -> None:
         self._pool = pool
         self._cores = cores
-        self.each_max = THREADS_MAX if pool.form is Form.THREADS else pool.each
+        self.total_max: int | None = None  # the operator's
+        self._usual_max = THREADS_MAX if pool.form is Form.THREADS else pool.each
         self.probe_s = 0.0
         self._tasks = 0.0
         self._cpu_s = 0.0
@@ -48,7 +51,7 @@ class Sizing:
         self._full_since_s: float | None = None
         self._low_since_s: float | None = None
 
-    def measured(self, samples: list[Sample] | tuple[Sample, ...], count: int) -> None:
+    def measured(self, samples: Sequence[Sample], count: int) -> None:
         share = count / len(samples)
         self._tasks += count
         cpu_s = share * sum(sample.cpu_s for sample in samples)
@@ -57,12 +60,19 @@ class Sizing:
         self._blocked_s += share * sum(sample.blocked_s for sample in samples)
 
     @property
+    def each_max(self) -> int:
+        """Places in one process at most."""
+        if self.total_max is None:
+            return self._usual_max
+        return min(SLOTS_MAX, max(1, self.total_max // self._pool.processes))
+
+    @property
     def goetz(self) -> int | None:
         """Threads for a process, from what its tasks did lately; None: too few of them."""
         if self._tasks < GOETZ_TASKS:
             return None
         wanted = math.ceil(GOETZ_SHARE * (1 + self._blocked_s / max(self._cpu_s, 1e-9)))
-        return max(THREADS_MIN, min(wanted, self.each_max))
+        return min(max(wanted, THREADS_MIN), self.each_max)
 
     def tick(self, now: float) -> list[tuple[str, str]]:
         past_s = 0.0 if self._ticked_s is None else now - self._ticked_s
@@ -74,12 +84,16 @@ class Sizing:
         changes = self._processes(now)
         if self._pool.form is Form.THREADS:
             changes += self._threads(now)
-        if self._pool.each > self.each_max:
-            self._pool.each = self.each_max
-        self._pool.slots = self._pool.each * self._pool.processes
+        self.bound()
         for keep in ("_tasks", "_cpu_s", "_blocked_s"):
             setattr(self, keep, getattr(self, keep) * WINDOW_KEEP)
         return changes
+
+    def bound(self) -> None:
+        """Keeps to the operator's bound."""
+        pool = self._pool
+        pool.each = self.each_max if pool.form is Form.LOOP else min(pool.each, self.each_max)
+        pool.slots = pool.each * pool.processes
 
     def fit(self, out: list[Instruction]) -> None:
         """Tells the runners; the places of spares are with the first."""
