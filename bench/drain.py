@@ -36,7 +36,9 @@ class Drained:
 class NoopCluster:
     """A cluster kept for several rounds, each with `tasks` tasks; between rounds it is down."""
 
-    def __init__(self, kafka: str, directory: Path, *, nodes: int, workers: int, tasks: int, rounds: int) -> None:
+    def __init__(
+        self, kafka: str, directory: Path, *, nodes: int, workers: int, tasks: int, rounds: int
+    ) -> None:
         self._kafka, self._tasks = kafka, tasks
         self._prefix = fresh_prefix()
         self._cluster = LocalCluster(

@@ -27,7 +27,7 @@ from cluster.api import (
 from cluster.broadcast import NodeNews, encode_news
 from cluster.errors import Refused, Unavailable
 from cluster.flow_thread import FlowThread
-from cluster.kafka.confluent import TaskProducer, group_consumer
+from cluster.kafka.confluent import PROMPT_LINGER_MS, TaskProducer, group_consumer
 from cluster.kafka.consumer import LaneConsumer
 from cluster.kafka.parked_reader import ParkedReader
 from cluster.kafka.topics import ensure_topics
@@ -94,6 +94,9 @@ class Node:
             self._keys.broadcast_status(encode_news(NodeNews(name=settings.name, api=settings.api)))
             ensure_topics(settings.kafka, all_topics(settings.prefix))
             self._producer = TaskProducer(settings.kafka, acks=settings.acks, name="tasks")
+            self._prompt_producer = TaskProducer(
+                settings.kafka, acks=settings.acks, name="prompt", linger_ms=PROMPT_LINGER_MS
+            )
             self._safe_producer = TaskProducer(settings.kafka, acks="all", name="results")
             self._flow = FlowThread(
                 settings.prefix,
@@ -141,6 +144,7 @@ class Node:
             self._flow.stop()
             self._results.stop()
             self._producer.stop()
+            self._prompt_producer.stop()
             self._safe_producer.stop()
         self._keys.stop()
 
@@ -219,6 +223,7 @@ class Node:
             settings.prefix,
             self._keys,
             self._producer,
+            self._prompt_producer,
             handlers=self._executor.handlers,
             lane_for=self._lane_for,
             max_backlog_s=limiting.max_backlog_s,
@@ -237,7 +242,7 @@ class Node:
             self._executor,
             self._flow,
             self._submits,
-            lambda: limiting.table.state,
+            lambda: limiting.applied,
             lambda: self._labels.rows,
             ready=lambda: bool(self._consumers) and not self.failed.is_set(),
         )

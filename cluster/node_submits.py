@@ -22,6 +22,7 @@ from executor import Handler
 
 RESERVE_KEYS_MAX = 65_536
 BARRIER_S = 2.0
+PROMPT_RECORDS_MAX = 16  # a call with so few does not wait for others to travel with
 
 _Sort = tuple[str, str, str]  # handler, kind, priority
 
@@ -34,12 +35,14 @@ class Submits:
         prefix: str,
         keys: KeyService,
         producer: TaskProducer,
+        prompt_producer: TaskProducer,
         *,
         handlers: Mapping[str, Handler],
         lane_for: Callable[[str, str], str],
         max_backlog_s: Callable[[], float],
     ) -> None:
-        self._prefix, self._keys, self._producer = prefix, keys, producer
+        self._prefix, self._keys = prefix, keys
+        self._producer, self._prompt_producer = producer, prompt_producer
         self._blocks = KeyBlocks(keys)
         self._handlers, self._lane_for, self._max_backlog_s = handlers, lane_for, max_backlog_s
         self._lock = threading.Lock()
@@ -79,7 +82,8 @@ class Submits:
             places.append(place)
             answers[place] = Submitted(key=key)
         left_s = max(0.1, deadline - time.monotonic())
-        for place, reason in zip(places, self._producer.produce_many(records, timeout_s=left_s), strict=True):
+        producer = self._prompt_producer if len(records) <= PROMPT_RECORDS_MAX else self._producer
+        for place, reason in zip(places, producer.produce_many(records, timeout_s=left_s), strict=True):
             if reason is not None:
                 key = (answers[place] or tasks[place]).key
                 sentence = (

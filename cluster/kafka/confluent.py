@@ -25,7 +25,8 @@ from cluster.errors import Unavailable
 
 QUIET = {"log_level": 2, "topic.metadata.refresh.interval.ms": 30_000}
 PRODUCER_QUEUE_RECORDS_MAX = 200_000
-LINGER_MS = 1  # the library waits so long for more records of a partition: a tenth of the requests under load
+LINGER_MS = 1.0  # the library waits so long for more records: three times the records a second when many are sent
+PROMPT_LINGER_MS = 0.0  # when somebody waits for one: a third of the time until it has started elsewhere
 READ_AHEAD_RECORDS = 10_000  # a partition: what a busy node runs while the next fetch is on its way
 READ_AHEAD_KBYTES = 4_096  # a consumer, of which a node has twelve
 FETCH_AGAIN_MS = 10  # after a full read-ahead; the library's default of a second lets the consumer run dry
@@ -42,14 +43,16 @@ class TaskProducer:
     answered like one that was never acknowledged: with a reason.
     """
 
-    def __init__(self, kafka: str, *, acks: str, name: str, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, kafka: str, *, acks: str, name: str, linger_ms: float = LINGER_MS, timeout_s: float = 30.0
+    ) -> None:
         self._producer = Producer(
             QUIET
             | {
                 "bootstrap.servers": kafka,
                 "acks": acks,
                 "enable.idempotence": acks == "all",
-                "linger.ms": LINGER_MS,
+                "linger.ms": linger_ms,
                 "message.timeout.ms": int(timeout_s * 1000),
                 "queue.buffering.max.messages": PRODUCER_QUEUE_RECORDS_MAX,
                 "reconnect.backoff.max.ms": 1_000,

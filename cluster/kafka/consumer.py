@@ -77,7 +77,9 @@ class LaneConsumer:
         inlet: Inlet,
         barrier: Callable[[float], bool],
         failed: Callable[[BaseException], None],
+        pause_after_s: float = PAUSE_AFTER_S,
     ) -> None:
+        self._pause_after_s = pause_after_s
         self.lane, self.priority, self.topic = lane, priority, topic
         self.pauses = 0
         self._consumer = consumer
@@ -162,7 +164,7 @@ class LaneConsumer:
         messages = self._stash[:granted]
         del self._stash[: len(messages)]
         if self._paused:
-            if not messages and time.monotonic() - self._changed_at >= PAUSE_AFTER_S:
+            if not messages and time.monotonic() - self._changed_at >= self._pause_after_s:
                 self._set_paused(False)
         elif len(messages) < granted:
             messages += self._consumer.consume(granted - len(messages), 0)
@@ -183,8 +185,8 @@ class LaneConsumer:
         if self._paused:
             self._read(POLL_S)
             return
-        long = now - self._starved_at >= PAUSE_AFTER_S or len(self._stash) >= STASH_RECORDS_MAX
-        if long and now - self._changed_at >= PAUSE_AFTER_S and self._fetching:
+        long = now - self._starved_at >= self._pause_after_s or len(self._stash) >= STASH_RECORDS_MAX
+        if long and now - self._changed_at >= self._pause_after_s and self._fetching:
             self._set_paused(True)
         elif now >= self._next_stash and len(self._stash) < STASH_RECORDS_MAX:
             self._next_stash = now + STASH_EVERY_S
