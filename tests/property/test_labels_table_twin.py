@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cluster.tables.labels import LabelsTable, forget, learn, routing_labels
 from consensus import CommandRefused, Context
-from consensus.ledger.commands import Entry, encode_entry
+from consensus.ledger.commands import Entry, Opcode, encode_entry
 from consensus.ledger.machine import LedgerMachine
 from executor import Label, Lane
 
@@ -127,7 +127,8 @@ def test_two_replicas_agree_also_when_one_begins_with_a_snapshot(
     first, tables = LabelsTable(rows_max=ROWS_MAX), [LabelsTable(rows_max=ROWS_MAX) for _ in range(2)]
     machines = [LedgerMachine([first]), LedgerMachine([tables[0]])]
     late = LedgerMachine([tables[1]])
-    for seq, command in enumerate(([1, "a:1", 0], *given_commands), 1):
+    opens = [Opcode.OPEN_SESSION, "a:1", machines[0].sessions.next_nonce("a:1")]
+    for seq, command in enumerate((opens, *given_commands), 1):
         data = encode_entry(Entry(7, seq, 0, 0, [command]))
         answers = [machine.apply(data, 1) for machine in machines]
         assert answers[0] == answers[1]
