@@ -84,9 +84,9 @@ def test_the_lane_with_most_samples_over_all_nodes_routes() -> None:
 
 
 def test_a_tie_goes_to_long() -> None:
-    for lanes in ([Lane.CPU_SHORT, Lane.IO_LONG], [Lane.IO_LONG, Lane.CPU_SHORT]):
+    for lanes in ([Lane.IO_SHORT, Lane.CPU_LONG], [Lane.CPU_LONG, Lane.IO_SHORT]):
         table = table_of(("a:1", label(lane=lanes[0])), ("b:1", label(lane=lanes[1])))
-        assert routed(table) == [("thumb", "", Lane.IO_LONG, 100)]
+        assert routed(table) == [("thumb", "", Lane.CPU_LONG, 100)]
 
 
 def test_the_mean_of_a_routing_label_is_that_of_all_runs_in_its_lane() -> None:
