@@ -134,10 +134,11 @@ class Executor:
         Arguments and result travel as msgpack: plain values only (PayloadError). If its process dies of a neighbour's fault after the
         function ended, it runs again.
         """
+        found = self._functions.get(function) or locate(function)
         with self._starting:
             if not self._is_started:
                 self._start(30.0)
-        name = self._name(function)
+        name = self._name(function, found)
         seq = next(self._seqs)
         future = TaskFuture(partial(self._cancel_submitted, seq))
         task = Task(seq=seq, key=-seq, attempt=1, handler=name, arguments=encode_arguments(args, kwargs))
@@ -155,14 +156,12 @@ class Executor:
         except ExecutorStopped:
             return False
 
-    def _name(self, function: Callable[..., Any]) -> str:
+    def _name(self, function: Callable[..., Any], found: Function) -> str:
         """The handler's name, if the function is one that runners know; else one for the function itself, which runners then learn."""
-        found = self._functions.get(function)
-        if found is None:
+        if function not in self._functions:
             for name, known in registered().items():
                 if known.function is function and name in self.handlers:
                     return name
-            found = locate(function)
             self._functions[function] = found
             self._intake.order(partial(self._owner.learn, found))
         return found.name

@@ -11,11 +11,13 @@ import inspect
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from executor.errors import ExecutorStopped, HandlerError, TaskDied, TaskFailed, TaskTimedOut
 from executor.handlers.declaration import Handler
+from executor.handlers.functions import SCRIPT_MODULE
+from executor.handlers.registry import registered
 from executor.payload import decode_value
 from executor.task import Outcome, Status
 
@@ -46,6 +48,11 @@ def locate(function: Callable[..., Any]) -> Function:
         raise HandlerError(
             f"{module}.{place} cannot be submitted: it exists only inside another function; move it to the top of its module"
         )
+    if module == SCRIPT_MODULE:
+        raise HandlerError(
+            f"{place} cannot be submitted while its own script is loaded by a worker process; "
+            'let the script start its work under: if __name__ == "__main__"'
+        )
     found: Any = sys.modules.get(module)
     for part in place.split("."):
         found = getattr(found, part, None)
@@ -54,12 +61,14 @@ def locate(function: Callable[..., Any]) -> Function:
             f"{module}.{place} cannot be submitted: that name leads to {found!r:.60}; submit a function by the name it has there"
         )
     module, file = _importable(module, place)
-    return Function(
-        name=f"{module}:{place}",
-        module=module,
-        file=file,
-        declaration=Handler(name=f"{module}:{place}", is_async=inspect.iscoroutinefunction(function)),
-    )
+    name = f"{module}:{place}"
+    for known in registered().values():
+        if known.function is function:
+            return Function(
+                name=name, module=module, file=file, declaration=replace(known.declaration, name=name)
+            )
+    declaration = Handler(name=name, is_async=inspect.iscoroutinefunction(function))
+    return Function(name=name, module=module, file=file, declaration=declaration)
 
 
 def _importable(module: str, place: str) -> tuple[str, str | None]:
