@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bench.lanes import Run
+from typing import Any
 
 try:
     import matplotlib
@@ -23,8 +20,6 @@ except ImportError:
 PICTURES = Path("build/bench")
 NOT_INSTALLED = "no picture drawn: matplotlib is not installed (pip install -e '.[bench]')"
 MANY = 1000  # from here on digits are grouped
-TARGET_WAIT_MS = 20.0
-LANE_COLOURS = {"cpu-short": "#1f6f8b", "cpu-long": "#c05020", "io-short": "#5aa84f", "io-long": "#8a5ab5"}
 OWN_COLOUR, PEER_COLOUR = "#1f6f8b", "#b8b8b8"
 
 
@@ -44,7 +39,7 @@ def draw_ledger(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     _bars(left, rates, "calls per second, 64 callers, 3 nodes")
     _bars(right, waits, "one caller: median ms (log)")
     right.set_xscale("log")
-    return _save(picture, "ledger")
+    return save(picture, "ledger")
 
 
 def draw_failover(seconds: Mapping[str, list[float]]) -> str:
@@ -60,8 +55,8 @@ def draw_failover(seconds: Mapping[str, list[float]]) -> str:
     axes.set_ylim(len(seconds) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_title("leader killed: seconds until the next answer", fontsize=10)
-    _plain(axes)
-    return _save(picture, "failover")
+    plain(axes)
+    return save(picture, "failover")
 
 
 def draw_latency(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
@@ -80,76 +75,7 @@ def draw_latency(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
             shown |= {f"{peer} {percent}": one[name] for peer, one in peers.items()}
         _bars(axes, shown, f"{rate:,} tasks a second: ms from submit to start (log)")
         axes.set_xscale("log")
-    return _save(picture, "latency")
-
-
-def draw_flood(run: Run, kind: str, where: Path) -> str:
-    """Two pictures of one flood: what each short task waited, and how many tasks and processes ran meanwhile."""
-    if Figure is None:
-        return NOT_INSTALLED
-    name = kind.replace(", ", "-").replace(" ", "-")
-    waits = Figure(figsize=(7, 2.8), layout="constrained")
-    axes = waits.subplots()
-    for points, label, colour in (
-        (run.flood.shorts, "short tasks", OWN_COLOUR),
-        (run.flood.briefs, "brief runs of the handler that also runs long", PEER_COLOUR),
-    ):
-        if points:
-            axes.scatter(
-                [at for at, _ in points],
-                [wait * 1000 for _, wait in points],
-                s=9,
-                color=colour,
-                label=label,
-            )
-    axes.axhline(TARGET_WAIT_MS, color="black", linewidth=0.6, linestyle=":")
-    axes.annotate(f"{TARGET_WAIT_MS:g} ms", (run.flood.ended, TARGET_WAIT_MS), fontsize=7, va="bottom")
-    axes.set_yscale("log")
-    axes.set_ylabel("wait, ms", fontsize=8)
-    _over_time(axes, run, f"what short tasks wait beside 200 tasks of 1 s ({kind})")
-    pools = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = pools.subplots()
-    moments = [sample.at_s - run.began_s for sample in run.samples]
-    for lane, colour in LANE_COLOURS.items():
-        running = [sample.lanes[lane].running if lane in sample.lanes else 0 for sample in run.samples]
-        if any(running):
-            axes.step(moments, running, where="post", color=colour, linewidth=1.2, label=f"{lane}: running")
-            slots = [sample.lanes[lane].slots if lane in sample.lanes else 0 for sample in run.samples]
-            axes.step(
-                moments,
-                slots,
-                where="post",
-                color=colour,
-                linewidth=0.7,
-                linestyle="--",
-                label=f"{lane}: slots",
-            )
-    processes = [sample.processes for sample in run.samples]
-    axes.step(moments, processes, where="post", color="black", linewidth=0.8, label="runner processes")
-    axes.set_ylim(bottom=0)
-    _over_time(axes, run, f"pools meanwhile ({kind})")
-    return "\n".join((_save(waits, f"flood-wait-{name}", where), _save(pools, f"flood-pools-{name}", where)))
-
-
-def _over_time(axes: Any, run: Run, title: str) -> None:
-    axes.set_xlabel("seconds since the flood", fontsize=8)
-    axes.set_xlim(0, run.flood.ended)
-    for at_s, subject, decision, _ in run.reasons:
-        if subject.startswith("handler"):
-            axes.axvline(at_s - run.began_s, color="#c05020", linewidth=0.7)
-            axes.annotate(
-                f"{subject.removeprefix('handler ')} {decision}",
-                (at_s - run.began_s, 1.0),
-                xycoords=("data", "axes fraction"),
-                fontsize=6,
-                rotation=90,
-                va="top",
-                ha="right",
-            )
-    axes.set_title(title, fontsize=10)
-    axes.tick_params(labelsize=8)
-    axes.legend(fontsize=7, frameon=False, loc="upper right", ncols=2)
-    _plain(axes)
+    return save(picture, "latency")
 
 
 def _bars(axes: Any, figures: Mapping[str, Any], title: str) -> None:
@@ -177,14 +103,14 @@ def _bars(axes: Any, figures: Mapping[str, Any], title: str) -> None:
     axes.invert_yaxis()
     axes.set_title(title, fontsize=10)
     axes.tick_params(labelsize=8)
-    _plain(axes)
+    plain(axes)
 
 
-def _plain(axes: Any) -> None:
+def plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(picture: Any, name: str, where: Path = PICTURES) -> str:
+def save(picture: Any, name: str, where: Path = PICTURES) -> str:
     where.mkdir(parents=True, exist_ok=True)
     path = where / f"{name}.svg"
     picture.savefig(path, metadata={"Date": None})

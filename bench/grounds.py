@@ -10,7 +10,8 @@ import itertools
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -36,17 +37,17 @@ class LaneSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """How it was at one moment, in monotonic seconds."""
+    """How it was at one moment, in monotonic seconds. `processes`: by form, those for long tasks as "process, long"."""
 
     at_s: float
-    processes: int
+    processes: Mapping[str, int]
     lanes: Mapping[str, LaneSample]
 
 
 class Ground(Protocol):
-    def submit(self, handler: str, arguments: Sequence[Any]) -> None: ...
+    def submit(self, handler: str, arguments: Sequence[Any], kind: str = "") -> None: ...
 
-    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]]) -> None: ...
+    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]], kind: str = "") -> None: ...
 
     def sample(self) -> Sample: ...
 
@@ -102,17 +103,17 @@ class NodeGround:
         assert self._client is not None, "use it in a `with`"
         return self._client
 
-    def submit(self, handler: str, arguments: Sequence[Any]) -> None:
-        self.client.submit(handler, *arguments)
+    def submit(self, handler: str, arguments: Sequence[Any], kind: str = "") -> None:
+        self.client.submit(handler, *arguments, kind=kind)
 
-    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]]) -> None:
-        self.client.submit_many(handler, arguments)
+    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]], kind: str = "") -> None:
+        self.client.submit_many(handler, arguments, kind=kind)
 
     def sample(self) -> Sample:
-        view = self.client.nodes()[0]
+        view = self.client.lanes()[0]
         return Sample(
             at_s=time.monotonic(),
-            processes=len(view.worker_pids),
+            processes=_by_form((runner.form, runner.is_long) for runner in view.runners),
             lanes={
                 lane.lane: LaneSample(queued=lane.queued, running=lane.running, slots=lane.slots)
                 for lane in view.lanes
@@ -120,7 +121,11 @@ class NodeGround:
         )
 
     def reasons(self) -> list[tuple[float, str, str, str]]:
-        return []
+        to_monotonic_s = time.monotonic() - time.time()
+        return [
+            (one.at_ms / 1000 + to_monotonic_s, one.subject, one.decision, one.why)
+            for one in self.client.lanes(with_reasons=True)[0].reasons
+        ]
 
 
 class ExecutorGround:
@@ -139,10 +144,10 @@ class ExecutorGround:
     ) -> None:
         self._executor.stop(grace_s=0.0)
 
-    def submit(self, handler: str, arguments: Sequence[Any]) -> None:
-        self.submit_many(handler, [arguments])
+    def submit(self, handler: str, arguments: Sequence[Any], kind: str = "") -> None:
+        self.submit_many(handler, [arguments], kind)
 
-    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]]) -> None:
+    def submit_many(self, handler: str, arguments: Sequence[Sequence[Any]], kind: str = "") -> None:
         numbers = itertools.islice(self._numbers, len(arguments))
         self._executor.offer(
             [
@@ -152,6 +157,7 @@ class ExecutorGround:
                     attempt=1,
                     handler=handler,
                     arguments=encode_arguments(tuple(one), {}),
+                    kind=kind,
                 )
                 for number, one in zip(numbers, arguments, strict=True)
             ]
@@ -161,7 +167,7 @@ class ExecutorGround:
         seen = self._executor.statistics()
         return Sample(
             at_s=time.monotonic(),
-            processes=len(seen.workers),
+            processes=_by_form((runner.form.value, runner.is_long) for runner in seen.runners),
             lanes={
                 lane.value: LaneSample(queued=one.queued, running=one.running, slots=one.slots)
                 for lane, one in seen.lanes.items()
@@ -170,6 +176,10 @@ class ExecutorGround:
 
     def reasons(self) -> list[tuple[float, str, str, str]]:
         return [(one.at_s, one.subject, one.decision, one.why) for one in self._executor.reasons()]
+
+
+def _by_form(runners: Iterable[tuple[str, bool]]) -> Counter[str]:
+    return Counter(f"{form}, long" if is_long else form for form, is_long in runners)
 
 
 @dataclass(slots=True)

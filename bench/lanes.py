@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import charts
+from bench import charts, flood_charts
 from bench.callers import percentile
 from bench.flood import Flood, read_flood, throughput_kept
 from bench.grounds import ExecutorGround, Ground, NodeGround, Sample, Sampler, broker
@@ -54,12 +54,16 @@ class Plan:
 FULL = Plan(
     runs=3,
     seconds=20.0,
-    floods=("sleep", "burn", "bimodal"),
-    executor_floods=("sleep", "burn", "bimodal"),
+    floods=("sleep", "burn", "bimodal", "kinds"),
+    executor_floods=("sleep", "burn", "bimodal", "kinds"),
     peers=("celery_acks_late", "dramatiq"),
 )
 QUICK = Plan(runs=1, seconds=8.0, floods=("sleep",), executor_floods=("burn", "bimodal"), peers=())
-ENDINGS = {"sleep": "", "burn": "_burn", "bimodal": "_bimodal"}
+ENDINGS = {"sleep": "", "burn": "_burn", "bimodal": "_bimodal", "kinds": "_kinds"}
+TWO_FACED = (
+    "bimodal",
+    "kinds",
+)  # one handler is brief and long; told apart by an argument, or by the kind too
 PEERS_LATER = "takes 100 s for each peer: run without --quick"
 
 
@@ -77,6 +81,7 @@ def let_loose(ground: Ground, kind: str, file: Path, *, short_s: float, alone_s:
     """The flood, then short tasks for `short_s`; with none of those it is watched for `alone_s`."""
     shorts: list[int] = []
     briefs: list[int] = []
+    kinds = ("slow", "quick") if kind == "kinds" else ("", "")
 
     def submit_short() -> None:
         number = time.monotonic_ns()
@@ -86,14 +91,13 @@ def let_loose(ground: Ground, kind: str, file: Path, *, short_s: float, alone_s:
     def submit_brief() -> None:
         number = time.monotonic_ns()
         briefs.append(number)
-        ground.submit("two_faced", [number, str(file), False])
+        ground.submit("two_faced", [number, str(file), False], kinds[1])
 
     with Sampler(ground.sample).running() as samples:
         began_ns = time.monotonic_ns()
-        if kind == "bimodal":
-            ground.submit_many(
-                "two_faced", [[number, str(file), True] for number in range(1, LONG_TASKS + 1)]
-            )
+        if kind in TWO_FACED:
+            tasks = [[number, str(file), True] for number in range(1, LONG_TASKS + 1)]
+            ground.submit_many("two_faced", tasks, kinds[0])
         else:
             ground.submit_many(f"{kind}_long", [[number, str(file)] for number in range(1, LONG_TASKS + 1)])
         if short_s:
@@ -104,7 +108,7 @@ def let_loose(ground: Ground, kind: str, file: Path, *, short_s: float, alone_s:
                     kwargs={"per_s": SHORT_PER_S, "seconds": short_s, "threads": THREADS},
                     name="briefs",
                 )
-                for _ in range(1 if kind == "bimodal" else 0)
+                for _ in range(kind in TWO_FACED)
             ]
             for thread in beside:
                 thread.start()
@@ -148,7 +152,7 @@ def measure(
     with make() as ground:
         run = let_loose(ground, kind, directory / f"{kind}-beside", short_s=plan.seconds)
     note_waits(run.flood, values, ending)
-    if kind != "bimodal":
+    if kind not in TWO_FACED:
         with make() as ground:
             alone = let_loose(
                 ground, kind, directory / f"{kind}-alone", short_s=0.0, alone_s=run.flood.ended
@@ -166,6 +170,7 @@ def note_waits(flood: Flood, values: Values, ending: str) -> None:
     if flood.briefs:
         briefs = sorted(wait for submitted, wait in flood.briefs if submitted >= SETTLED_AFTER_S)
         values[f"own_brief_wait_p50_ms{ending}"].append(percentile(briefs, 50) * 1000)
+        values[f"own_brief_wait_p99_ms{ending}"].append(percentile(briefs, 99) * 1000)
 
 
 def own_figures(values: Values, whys: dict[str, str]) -> dict[str, Any]:
@@ -183,10 +188,9 @@ def own_figures(values: Values, whys: dict[str, str]) -> dict[str, Any]:
             figures[f"cold_short_wait_p99_ms{end}"] = figure(
                 values[f"cold_short_wait_p99_ms{end}"], "ms", 300, at_most=True, why=why
             )
-            if kind == "bimodal":
-                figures[f"own_brief_wait_p50_ms{end}"] = figure(
-                    values[f"own_brief_wait_p50_ms{end}"], "ms", why=why
-                )
+            if kind in TWO_FACED:
+                for name in (f"own_brief_wait_p50_ms{end}", f"own_brief_wait_p99_ms{end}"):
+                    figures[name] = figure(values[name], "ms", why=why)
             else:
                 figures[f"long_throughput_kept{end}"] = figure(
                     values[f"long_throughput_kept{end}"], "", 0.9, why=why
@@ -256,7 +260,7 @@ def main() -> None:
     for name, one in peers.items():
         show(one, f"{name}: ")
     for kind, run in drawn.items():
-        print(charts.draw_flood(run, kind, options.pictures))
+        print(flood_charts.draw_flood(run, kind, options.pictures))
     if options.json:
         print(report("lanes", plan.runs, figures, peers))
 

@@ -1,0 +1,113 @@
+"""Two pictures of one flood, from samples and decisions of a real run: what short tasks wait, and how large the pools are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.charts import NOT_INSTALLED, OWN_COLOUR, Figure, plain, save
+from bench.grounds import LaneSample, Sample
+
+if TYPE_CHECKING:
+    from bench.lanes import Run
+
+TARGET_WAIT_MS = 20.0
+BRIEF_COLOUR = "#e0a030"
+LANE_COLOURS = {"cpu-short": OWN_COLOUR, "cpu-long": "#c05020", "io-short": "#5aa84f", "io-long": "#8a5ab5"}
+NO_LANE = LaneSample(queued=0, running=0, slots=0)
+NOTES_MAX = 6
+
+
+def draw_flood(run: Run, kind: str, where: Path) -> str:
+    """Returns what to tell the user."""
+    if Figure is None:
+        return NOT_INSTALLED
+    name = kind.replace(", ", "-").replace(" ", "-")
+    return "\n".join(
+        save(picture, f"flood-{what}-{name}", where)
+        for what, picture in (("waits", _waits(run, kind)), ("pools", _pools(run, kind)))
+    )
+
+
+def _waits(run: Run, kind: str) -> Any:
+    picture = Figure(figsize=(7.2, 4.2), layout="constrained")
+    upper, lower = picture.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    _points(upper, run.flood.shorts, "a short task", OWN_COLOUR)
+    _points(upper, run.flood.briefs, "a brief run of the handler that also runs long", BRIEF_COLOUR)
+    upper.axhline(TARGET_WAIT_MS, color="black", linewidth=0.6, linestyle=":")
+    upper.set_yscale("log")
+    upper.set_ylabel("waited, ms", fontsize=8)
+    upper.set_title(f"Short tasks beside 200 tasks of a second ({kind})", fontsize=10)
+    upper.legend(fontsize=7, frameon=False, loc="upper right")
+    _lines(lower, run, lambda lane: lane.queued)
+    lower.set_ylabel("queued", fontsize=8)
+    _over_time((upper, lower), run)
+    return picture
+
+
+def _pools(run: Run, kind: str) -> Any:
+    picture = Figure(figsize=(7.2, 5.0), layout="constrained")
+    upper, middle, lower = picture.subplots(3, 1, sharex=True)
+    _lines(upper, run, lambda lane: lane.slots)
+    upper.set_ylabel("slots", fontsize=8)
+    upper.set_title(f"Pools during the same flood ({kind})", fontsize=10)
+    _lines(middle, run, lambda lane: lane.running)
+    middle.set_ylabel("running", fontsize=8)
+    forms = sorted({form for sample in run.samples for form in sample.processes})
+    for form in forms:
+        counts = [sample.processes.get(form, 0) for sample in run.samples]
+        lower.step(_moments(run), counts, where="post", linewidth=1.2, label=form)
+    lower.set_ylabel("processes", fontsize=8)
+    lower.set_ylim(bottom=0)
+    lower.legend(fontsize=7, frameon=False, loc="center right")
+    _over_time((upper, middle, lower), run)
+    return picture
+
+
+def _points(axes: Any, waits: Sequence[tuple[float, float]], label: str, colour: str) -> None:
+    if waits:
+        axes.scatter(
+            [at for at, _ in waits], [wait * 1000 for _, wait in waits], s=8, color=colour, label=label
+        )
+
+
+def _lines(axes: Any, run: Run, number: Callable[[LaneSample], int]) -> None:
+    """A line for each lane that had work at any time."""
+    for lane, colour in LANE_COLOURS.items():
+        seen = [sample.lanes.get(lane, NO_LANE) for sample in run.samples]
+        if any(one.queued or one.running for one in seen):
+            axes.step(_moments(run), [number(one) for one in seen], where="post", color=colour, label=lane)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=7, frameon=False, loc="center right")
+
+
+def _moments(run: Run) -> list[float]:
+    samples: Sequence[Sample] = run.samples
+    return [sample.at_s - run.began_s for sample in samples]
+
+
+def _over_time(all_axes: Iterable[Any], run: Run) -> None:
+    """One axis of time below, and the moments at which labels changed."""
+    changes = [
+        (at_s - run.began_s, f"{subject.removeprefix('handler ')} {decision}")
+        for at_s, subject, decision, _ in run.reasons
+        if subject.startswith("handler") and decision.startswith("to ") and at_s >= run.began_s
+    ][:NOTES_MAX]
+    for number, axes in enumerate(all_axes):
+        for at, text in changes:
+            axes.axvline(at, color="#888888", linewidth=0.7, linestyle="--")
+            if number == 0:
+                axes.annotate(
+                    text,
+                    (at, 0.97),
+                    xycoords=("data", "axes fraction"),
+                    fontsize=6,
+                    rotation=90,
+                    va="top",
+                    ha="right",
+                )
+        axes.tick_params(labelsize=8)
+        plain(axes)
+    axes.set_xlim(0, run.flood.ended)
+    axes.set_xlabel("seconds since the flood", fontsize=8)
