@@ -85,7 +85,12 @@ class Node:
             tables=[self._limiting.table, self._labels],
             on_failure=self._fail,
         )
-        self._executor = Executor(settings.handlers, workers=settings.workers or 2, on_outcomes=self._ended)
+        self._executor = Executor(
+            settings.handlers,
+            workers=settings.workers,
+            on_outcomes=self._ended,
+            on_progress=self._told.progressed,
+        )
 
     def start(self) -> None:
         settings = self._settings
@@ -135,10 +140,10 @@ class Node:
             consumer.stop_fetching()
         if self._consumers:
             self._parked.stop()
+            self._tuning.stop()  # it asks the executor
             self._flow.stop_running()
             self._executor.stop(grace_s)
             self._flow.drain(MARKS_WITHIN_S)
-            self._tuning.stop()
             for consumer in self._consumers:
                 consumer.stop()
             self._flow.stop()
