@@ -94,7 +94,7 @@ class Scheduler:
         if found is None:
             return
         pool, known = found
-        self._upkeep.beat(pool, known, rss_bytes, probe_s, abandoned, self._out)
+        self._upkeep.beat(pool, known, rss_bytes, probe_s, abandoned, now, self._out)
         if stuck_number and known.state is not RunnerState.DOOMED:
             known.state = RunnerState.DOOMED
             why = "its event loop did not turn for 5 s: the handler blocks it; declare it without async, or await"
@@ -117,7 +117,7 @@ class Scheduler:
             if batch is not None:
                 count = len(part) - part.count(None)
                 self._sending.ended(pool, known, batch, count, now)
-                self._upkeep.did(known, batch.queue.handler, count, self._out)
+                self._upkeep.did(known, batch.queue.handler, count, now, self._out)
             tasks += part
         return tasks
 
@@ -229,7 +229,7 @@ class Scheduler:
     def instructions(self, now: float) -> list[Instruction]:
         """What is to be done now, in this order."""
         if not self._is_stopping:
-            if not self._is_staffed:
+            if not self._is_staffed or now >= self._upkeep.start_s:
                 self._is_staffed = True
                 self._upkeep.staff(now, self._out)
                 for pool in self._pools.values():

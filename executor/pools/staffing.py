@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from executor.lanes.diary import Diary
 from executor.lanes.in_flight import Runner, RunnerState
 from executor.lanes.instructions import Drain, Instruction, Start
 from executor.pools.pool import Pool
@@ -19,10 +20,11 @@ SURPLUS_S = 10.0  # so long a process more than needed stays: starting one costs
 
 
 class Staffing:
-    """`next_number` numbers runners."""
+    """`next_number` numbers runners. Ends and their reasons go into the diary; starts follow from them."""
 
-    def __init__(self, next_number: Callable[[], int]) -> None:
+    def __init__(self, next_number: Callable[[], int], diary: Diary) -> None:
         self._next_number = next_number
+        self._diary = diary
 
     def staff(self, pool: Pool, now: float, out: list[Instruction]) -> None:
         """Starts what is missing."""
@@ -62,11 +64,14 @@ class Staffing:
         if now - pool.surplus_since_s >= SURPLUS_S:
             runner = max(idle, key=lambda each: (each.is_long, each.number))
             pool.surplus_since_s = now
-            self.drain(runner, f"{len(alive)} {pool.form} runners, {wanted} needed", out)
+            self.drain(runner, f"{len(alive)} {pool.form} runners, {wanted} needed", now, out)
 
-    def drain(self, runner: Runner, why: str, out: list[Instruction]) -> None:
+    def drain(self, runner: Runner, why: str, now: float, out: list[Instruction]) -> None:
         if runner.is_alive:
             runner.state = RunnerState.DRAINING
+            self._diary.note(
+                now, f"runner {runner.number} ({runner.form})", "finishes what it has and ends", why
+            )
             out.append(Drain(runner=runner.number, why=why))
 
     def gone(self, pool: Pool, runner: Runner, now: float, *, early: bool) -> float | None:

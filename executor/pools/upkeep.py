@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from executor.handlers.declaration import Handler
@@ -50,7 +51,7 @@ class Upkeep:
         self._handlers = handlers
         self._diary = diary
         self._workers = workers
-        self._staffing = Staffing(next_runner)
+        self._staffing = Staffing(next_runner, diary)
         self._sizings = {form: Sizing(self.pools[form], cores=cores) for form in (Form.THREADS, Form.LOOP)}
         self._limiters: dict[HandlerQueue, Limiter] = {}
         self._handlers_seen = -1
@@ -96,6 +97,7 @@ class Upkeep:
         rss_bytes: int,
         probe_s: float,
         abandoned: int,
+        now: float,
         out: list[Instruction],
     ) -> None:
         if runner.rss_start_bytes == 0:
@@ -106,11 +108,11 @@ class Upkeep:
             sizing.probe_s = probe_s
         grown_bytes = rss_bytes - runner.rss_start_bytes
         if grown_bytes > RSS_GROWTH_BYTES_MAX:
-            self._staffing.drain(runner, f"its memory grew by {grown_bytes >> 20} MB", out)
+            self._staffing.drain(runner, f"its memory grew by {grown_bytes >> 20} MB", now, out)
         if abandoned >= ABANDONED_MAX:
-            self._staffing.drain(runner, f"{abandoned} threads of it were given up and still run", out)
+            self._staffing.drain(runner, f"{abandoned} threads of it were given up and still run", now, out)
 
-    def did(self, runner: Runner, handler: str, tasks: int, out: list[Instruction]) -> None:
+    def did(self, runner: Runner, handler: str, tasks: int, now: float, out: list[Instruction]) -> None:
         """Tasks of a handler ended in a runner: it may be worn out."""
         declared = self._handlers.get(handler)
         if declared is None or declared.recycle_after is None:
@@ -118,7 +120,7 @@ class Upkeep:
         done = runner.done[handler] = runner.done.get(handler, 0) + tasks
         spread = 1 + JITTER * (2 * (runner.number * GOLDEN % 1) - 1)
         if done >= max(1, int(declared.recycle_after * spread)):
-            self._staffing.drain(runner, f"{done} tasks of {handler!r} ran in it", out)
+            self._staffing.drain(runner, f"{done} tasks of {handler!r} ran in it", now, out)
 
     def gone(self, pool: Pool, runner: Runner, now: float, *, early: bool, why: str) -> None:
         was_asked = runner.state is RunnerState.DRAINING
@@ -169,6 +171,11 @@ class Upkeep:
             sizing = self._sizings.get(pool.form)
             if sizing is not None:
                 sizing.fit(out)
+
+    @property
+    def start_s(self) -> float:
+        """When a start that had to wait is due; infinite if none is."""
+        return min((pool.start_at_s for pool in self.pools.values() if pool.early_deaths), default=math.inf)
 
     def forget(self, queues: Sequence[HandlerQueue]) -> None:
         """Limits of all queues but these."""
