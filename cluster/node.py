@@ -31,6 +31,7 @@ from cluster.kafka.confluent import PROMPT_LINGER_MS, TaskProducer, group_consum
 from cluster.kafka.consumer import LaneConsumer
 from cluster.kafka.parked_reader import ParkedReader
 from cluster.kafka.topics import ensure_topics
+from cluster.labels import ClusterLabels
 from cluster.node_submits import Submits
 from cluster.node_tasks import NodeTasks
 from cluster.node_tuning import Limiting, NodeTuning
@@ -41,13 +42,11 @@ from cluster.routing import (
     PRIORITIES,
     all_topics,
     dead_topic,
-    lane_of,
     parked_topic,
     results_topic,
     task_topic,
 )
 from cluster.settings import NodeSettings
-from cluster.tables.labels import LabelsTable
 from cluster.tables.limits import Verb, command
 from cluster.told import Told
 from consensus import ConsensusError, KeyService, NoQuorum, Outcome, SyncMode, TlsFiles
@@ -72,7 +71,7 @@ class Node:
         self._consumers: list[LaneConsumer] = []
         self._told = Told()
         self._limiting = Limiting(settings.max_backlog_s)
-        self._labels = LabelsTable()
+        self._labels = ClusterLabels(settings.listen, failed=self._fail)
         self._keys = KeyService(
             settings.listen,
             settings.peers,
@@ -82,7 +81,7 @@ class Node:
             tls=None if settings.tls_dir is None else TlsFiles.of_node(settings.tls_dir, settings.listen),
             insecure=settings.insecure,
             joining=settings.join,
-            tables=[self._limiting.table, self._labels],
+            tables=[self._limiting.table, self._labels.table],
             on_failure=self._fail,
         )
         self._executor = Executor(
@@ -111,13 +110,14 @@ class Node:
                 failed=self._fail,
                 room=self._room,
                 gate=lambda: self._limiting.gate,
-                lane_of=lambda handler, kind: Lane(self._lane_for(handler, kind)),
+                lane_of=self._labels.lane_for,
             )
             self._results = Results(
                 settings.kafka, results_topic(settings.prefix), dead_topic(settings.prefix), failed=self._fail
             )
             self._build_answers()
             self._executor.start()
+            self._labels.start(self._keys, self._executor)
             self._results.start()
             self._consumers = [self._consumer(lane, priority) for lane in LANES for priority in PRIORITIES]
             self._flow.start(self._consumers)
@@ -126,6 +126,7 @@ class Node:
             self._parked.start()
             self._tuning.start()
         except BaseException:
+            self._labels.stop()
             self._keys.stop()
             self._executor.stop(0.0)
             raise
@@ -142,6 +143,7 @@ class Node:
             self._parked.stop()
             self._tuning.stop()  # it asks the executor
             self._flow.stop_running()
+            self._labels.stop()
             self._executor.stop(grace_s)
             self._flow.drain(MARKS_WITHIN_S)
             for consumer in self._consumers:
@@ -230,7 +232,7 @@ class Node:
             self._producer,
             self._prompt_producer,
             handlers=self._executor.handlers,
-            lane_for=self._lane_for,
+            lane_for=self._labels.lane_for,
             max_backlog_s=limiting.max_backlog_s,
         )
         self._tasks = NodeTasks(
@@ -248,7 +250,7 @@ class Node:
             self._flow,
             self._submits,
             lambda: limiting.applied,
-            lambda: self._labels.rows,
+            lambda: self._labels.table.rows,
             ready=lambda: bool(self._consumers) and not self.failed.is_set(),
         )
         self._tuning = NodeTuning(
@@ -268,7 +270,7 @@ class Node:
             settings.kafka,
             settings.prefix,
             gate=lambda: limiting.gate,
-            lane_for=self._lane_for,
+            lane_for=self._labels.lane_for,
             executed=self._keys.executed,
             cancel=self._cancel,
             barrier=self._barrier,
@@ -294,11 +296,6 @@ class Node:
 
     def _room(self, lane: Lane) -> int:
         return 0 if self._limiting.is_paused(lane) else self._executor.room(lane)
-
-    def _lane_for(self, handler: str, kind: str) -> str:
-        declared = self._executor.handlers.get(handler)
-        lane = None if declared is None or declared.lane is None else declared.lane.value
-        return lane_of(lane, is_async=declared is not None and declared.is_async)
 
     def _cancel(self, keys: Sequence[int]) -> bool:
         try:

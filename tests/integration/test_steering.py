@@ -51,6 +51,16 @@ class Steered:
         files = [self.effects / str(key) for key in keys]
         return [len(file.read_bytes().splitlines()) if file.exists() else 0 for file in files]
 
+    def pause(self, subject: str) -> None:
+        """Returns when it governs every node."""
+        self.client.pause(subject)
+        for api in self.apis.values():
+            with Client(api) as one:
+                until(
+                    lambda one=one: subject in [change.subject for change in one.limits().paused],  # type: ignore[misc]
+                    f"{api} knows that {subject} is paused",
+                )
+
     def counted(self, counter: str) -> int:
         return sum(view.counters.get(counter, 0) for view in self.client.nodes())
 
@@ -87,7 +97,7 @@ def test_a_paused_handler_is_parked_the_others_run_and_a_resume_runs_every_task_
 ) -> None:
     # Given
     before = steered.counted("parked")
-    steered.client.pause("handler:held")
+    steered.pause("handler:held")
     # When
     held, free = steered.submit("held"), steered.submit("free")
     steered.client.wait(free, WITHIN_S)
@@ -105,7 +115,7 @@ def test_a_paused_handler_is_parked_the_others_run_and_a_resume_runs_every_task_
 
 def test_what_was_submitted_before_the_pause_and_had_not_started_is_held_too(steered: Steered) -> None:
     keys = steered.submit("held", 2000)
-    steered.client.pause("handler:held")
+    steered.pause("handler:held")
     until(lambda: TaskState.RUNNING not in steered.states(keys), "nothing of it is in hand")
     ran = sum(steered.runs(keys))
     free = steered.submit("free", 50)
@@ -119,7 +129,7 @@ def test_what_was_submitted_before_the_pause_and_had_not_started_is_held_too(ste
 def test_parked_tasks_outlive_a_killed_node_and_run_once(steered: Steered) -> None:
     # Given
     before = steered.counted("parked")
-    steered.client.pause("handler:held")
+    steered.pause("handler:held")
     keys = steered.submit("held")
     steered.until_parked(TASKS, before)
     # When: an owner of parked partitions dies; the rest take over and resume
@@ -134,7 +144,7 @@ def test_parked_tasks_outlive_a_killed_node_and_run_once(steered: Steered) -> No
 
 def test_a_node_that_is_killed_while_it_takes_tasks_out_loses_none(steered: Steered) -> None:
     before = steered.counted("parked")
-    steered.client.pause("handler:held")
+    steered.pause("handler:held")
     keys = steered.submit("held", 3000)
     steered.until_parked(3000, before)
     steered.client.resume("handler:held")
@@ -151,7 +161,7 @@ def test_a_node_that_is_killed_while_it_takes_tasks_out_loses_none(steered: Stee
 def test_a_purge_cancels_what_was_submitted_before_it_and_nothing_after(steered: Steered) -> None:
     # Given
     before = steered.counted("parked")
-    steered.client.pause("handler:held")
+    steered.pause("handler:held")
     old = steered.submit("held")
     steered.until_parked(TASKS // 2, before)  # the rest is still on its way to the parked topic
     # When
@@ -167,7 +177,7 @@ def test_a_purge_cancels_what_was_submitted_before_it_and_nothing_after(steered:
 
 
 def test_a_purge_of_a_lane_cancels_what_waits_in_it(steered: Steered) -> None:
-    steered.client.pause("lane:io-short")
+    steered.pause("lane:io-short")
     waiting, other = steered.submit("elsewhere", 100), steered.submit("free", 50)
     steered.client.wait(other, WITHIN_S)
     assert steered.runs(waiting) == [0] * 100
@@ -182,7 +192,7 @@ def test_a_purge_of_a_lane_cancels_what_waits_in_it(steered: Steered) -> None:
 
 
 def test_a_paused_lane_waits_while_the_others_run(steered: Steered) -> None:
-    steered.client.pause("lane:io-short")
+    steered.pause("lane:io-short")
     waiting, other = steered.submit("elsewhere", 100), steered.submit("free", 100)
     steered.client.wait(other, WITHIN_S)
     assert steered.runs(waiting) == [0] * 100
