@@ -1,4 +1,4 @@
-"""What the tests of links, and those of the executor, share."""
+"""What the tests of links, of runners and of the executor share."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from executor import Limits
+from executor import Form, Limits
 from tests.integration.executor_desk import HANDLERS, Desk
 from tests.integration.raw_peer import Loop
+from tests.integration.runner_driver import Runner
 
 
 @pytest.fixture
@@ -37,6 +38,21 @@ def desk(module: str) -> Iterator[Callable[..., Desk]]:
         def make(workers: int = 1, limits: Limits | None = None) -> Desk:
             made = Desk([module], workers, limits)
             stack.callback(made.executor.stop, 0.0)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def start_runner() -> Iterator[Callable[..., Runner]]:
+    """Makes runners of any form with the handlers of `child_handlers`, or other modules, and ends them."""
+    with contextlib.ExitStack() as stack:
+
+        def make(
+            form: Form = Form.PROCESS, *modules: str, folder: Path = Path(__file__).parent, slots: int = 1
+        ) -> Runner:
+            made = Runner(form.value, folder, *(modules or ("child_handlers",)), slots=slots)
+            stack.callback(made.close)
             return made
 
         yield make

@@ -33,12 +33,15 @@ class Runner:
         self.ended: dict[int, list[Any]] = {}
         self.samples: dict[int, list[Any]] = {}
         self.next = 1
+        self._errors: str | None = None
         self.data, data = socket.socketpair()
         self.control, control = socket.socketpair()
         slots_fd = os.memfd_create("slots")
         os.ftruncate(slots_fd, TABLE_BYTES)
         self.table = SlotTable(mmap.mmap(slots_fd, TABLE_BYTES))
-        path = os.pathsep.join([str(folder), *(entry or os.getcwd() for entry in sys.path)])
+        path = os.pathsep.join(
+            [str(folder), str(Path(__file__).parent), *(entry or os.getcwd() for entry in sys.path)]
+        )
         fds = (data.fileno(), control.fileno(), slots_fd)
         self.process = subprocess.Popen(
             [sys.executable, "-c", _START, form, str(slots), *map(str, fds), *modules],
@@ -68,6 +71,17 @@ class Runner:
         self.data.sendall(encode_frame(["run", first, tasks]))
         return list(range(first, self.next))
 
+    def run_mixed(self, calls: list[tuple[str, tuple[object, ...]]]) -> list[int]:
+        """Sends one batch of different handlers; its numbers."""
+        first = self.next
+        tasks = [
+            [0, number + 100, 1, handler, encode_arguments(args, {}), "", 2]
+            for number, (handler, args) in enumerate(calls, first)
+        ]
+        self.next += len(calls)
+        self.data.sendall(encode_frame(["run", first, tasks]))
+        return list(range(first, self.next))
+
     def tell(self, *message: object) -> None:
         self.control.sendall(encode_frame(message))
 
@@ -75,7 +89,10 @@ class Runner:
         """Takes in what comes within this time; False when nothing did."""
         ready, _, _ = select.select(list(self._readers), [], [], timeout_s)
         for each in ready:
-            data = each.recv(262_144)
+            try:
+                data = each.recv(262_144)
+            except ConnectionResetError:  # it ended with something unread
+                data = b""
             if not data:
                 del self._readers[each]
             for message in self._readers[each].feed(data) if data else []:
@@ -123,11 +140,12 @@ class Runner:
 
     def close(self) -> str:
         """Ends it for sure; what it wrote to the real stderr."""
-        self.process.kill()
-        _, errors = self.process.communicate()
-        self.data.close()
-        self.control.close()
-        return str(errors.decode())
+        if self._errors is None:
+            self.process.kill()
+            self._errors = self.process.communicate()[1].decode()
+            self.data.close()
+            self.control.close()
+        return self._errors
 
 
 def await_file(path: Path) -> None:

@@ -37,7 +37,17 @@ class UnknownHandler(Misfit):
 class Known:
     """What all tasks of one (handler, kind) share. `is_plain`: nothing but arguments goes in, and no limit is set."""
 
-    __slots__ = ("function", "handler", "is_async", "is_plain", "kind", "pace", "registered", "timeout_s")
+    __slots__ = (
+        "_context_at",
+        "function",
+        "handler",
+        "is_async",
+        "is_plain",
+        "kind",
+        "pace",
+        "registered",
+        "timeout_s",
+    )
 
     def __init__(self, registered: Registered, handler: str, kind: str) -> None:
         self.registered = registered
@@ -48,6 +58,7 @@ class Known:
         self.timeout_s = registered.declaration.timeout_s
         self.is_plain = not (self.is_async or registered.wants_context or self.timeout_s is not None)
         self.pace = Pace()
+        self._context_at = _position(registered)
 
     def arguments(self, encoded: bytes, context: Callable[[], Context]) -> tuple[list[Any], dict[str, Any]]:
         """What the function is called with; raises Misfit."""
@@ -64,8 +75,16 @@ class Known:
                 if self.registered.is_declared:
                     raise Misfit(f"{self.handler}: 'context' is given by the executor, not by the caller")
             else:
-                kwargs["context"] = context()
+                self._give(args, kwargs, context())
         return args, kwargs
+
+    def _give(self, args: list[Any], kwargs: dict[str, Any], context: Context | None) -> None:
+        """Callers leave the context out, wherever it stands: `def f(context, a)` is called with `a` alone."""
+        at = self._context_at
+        if at is not None and len(args) >= at:
+            args.insert(at, context)
+        else:
+            kwargs["context"] = context
 
     def _is_given(self, args: list[Any], kwargs: dict[str, Any]) -> bool:
         if self.registered.is_declared or "context" in kwargs or self.registered.signature is None:
@@ -83,7 +102,7 @@ class Known:
         try:
             args, kwargs = decode_arguments(encoded)
             if self.registered.wants_context and not self._is_given(args, kwargs):
-                kwargs["context"] = None
+                self._give(args, kwargs, None)
             signature.bind(*args, **kwargs)
         except TypeError as mismatch:
             name = self.handler
@@ -94,6 +113,16 @@ class Known:
         except PayloadError:
             return None
         return None
+
+
+def _position(registered: Registered) -> int | None:
+    """Where among positional arguments the context stands; None: it is given by name."""
+    if not registered.is_declared or registered.signature is None:
+        return None
+    for index, parameter in enumerate(registered.signature.parameters.values()):
+        if parameter.name == "context":
+            return None if parameter.kind is parameter.KEYWORD_ONLY else index
+    return None
 
 
 class Calls:
