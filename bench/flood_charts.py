@@ -17,6 +17,12 @@ BRIEF_COLOUR = "#e0a030"
 LANE_COLOURS = {"cpu-short": OWN_COLOUR, "cpu-long": "#c05020", "io-short": "#5aa84f", "io-long": "#8a5ab5"}
 NO_LANE = LaneSample(queued=0, running=0, slots=0)
 NOTES_MAX = 6
+TITLES = {
+    "sleep": "the long ones sleep",
+    "burn": "the long ones compute",
+    "bimodal": "one handler is brief and long",
+    "kinds": "one handler, two kinds",
+}
 
 
 def draw_flood(run: Run, kind: str, where: Path) -> str:
@@ -31,15 +37,17 @@ def draw_flood(run: Run, kind: str, where: Path) -> str:
 
 
 def _waits(run: Run, kind: str) -> Any:
-    picture = Figure(figsize=(7.2, 4.2), layout="constrained")
+    picture = Figure(figsize=(8, 4.2), layout="constrained")
     upper, lower = picture.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     _points(upper, run.flood.shorts, "a short task", OWN_COLOUR)
-    _points(upper, run.flood.briefs, "a brief run of the handler that also runs long", BRIEF_COLOUR)
+    _points(upper, run.flood.briefs, "a brief run of the\nhandler that also\nruns long", BRIEF_COLOUR)
     upper.axhline(TARGET_WAIT_MS, color="black", linewidth=0.6, linestyle=":")
     upper.set_yscale("log")
     upper.set_ylabel("waited, ms", fontsize=8)
-    upper.set_title(f"Short tasks beside 200 tasks of a second ({kind})", fontsize=10)
-    upper.legend(fontsize=7, frameon=False, loc="upper right")
+    upper.set_title(
+        f"200 tasks of a second at once, 10 short ones a second: {TITLES.get(kind, kind)}", fontsize=9
+    )
+    _legend(upper)
     _lines(lower, run, lambda lane: lane.queued)
     lower.set_ylabel("queued", fontsize=8)
     _over_time((upper, lower), run)
@@ -47,11 +55,11 @@ def _waits(run: Run, kind: str) -> Any:
 
 
 def _pools(run: Run, kind: str) -> Any:
-    picture = Figure(figsize=(7.2, 5.0), layout="constrained")
+    picture = Figure(figsize=(8, 5.0), layout="constrained")
     upper, middle, lower = picture.subplots(3, 1, sharex=True)
     _lines(upper, run, lambda lane: lane.slots)
     upper.set_ylabel("slots", fontsize=8)
-    upper.set_title(f"Pools during the same flood ({kind})", fontsize=10)
+    upper.set_title(f"the pools meanwhile: {TITLES.get(kind, kind)}", fontsize=9)
     _lines(middle, run, lambda lane: lane.running)
     middle.set_ylabel("running", fontsize=8)
     forms = sorted({form for sample in run.samples for form in sample.processes})
@@ -60,7 +68,7 @@ def _pools(run: Run, kind: str) -> Any:
         lower.step(_moments(run), counts, where="post", linewidth=1.2, label=form)
     lower.set_ylabel("processes", fontsize=8)
     lower.set_ylim(bottom=0)
-    lower.legend(fontsize=7, frameon=False, loc="center right")
+    _legend(lower)
     _over_time((upper, middle, lower), run)
     return picture
 
@@ -79,7 +87,11 @@ def _lines(axes: Any, run: Run, number: Callable[[LaneSample], int]) -> None:
         if any(one.queued or one.running for one in seen):
             axes.step(_moments(run), [number(one) for one in seen], where="post", color=colour, label=lane)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7, frameon=False, loc="center right")
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _moments(run: Run) -> list[float]:
