@@ -57,6 +57,7 @@ SHELLS = {
     "cluster/kafka/lag.py",
     "cluster/kafka/parked_reader.py",
     "cluster/key_blocks.py",
+    "cluster/labels.py",
     "cluster/local_cluster.py",
     "cluster/node.py",
     "cluster/node_submits.py",
@@ -111,6 +112,7 @@ SHELLS = {
     "executor/runners/nursery.py",
     "executor/runners/process.py",
     "executor/runners/zygote.py",
+    "executor/testing.py",
 }
 
 FILES = sorted(str(path.relative_to(ROOT)) for package in ARROWS for path in (ROOT / package).rglob("*.py"))
