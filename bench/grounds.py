@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from bench.backlog import fresh_prefix
 from cluster.client import Client
 from cluster.errors import QuorateError
-from cluster.kafka.dev_broker import DevBroker
 from cluster.local_cluster import LocalCluster
 from executor import Executor, Task, encode_arguments
 
@@ -56,16 +56,6 @@ class Ground(Protocol):
         ...
 
 
-@contextlib.contextmanager
-def broker(directory: Path) -> Iterator[str]:
-    """ "host:port" of a broker for the whole bench: each cluster has topics of its own. Raises `BrokerError`."""
-    own = DevBroker(directory)
-    try:
-        yield own.start()
-    finally:
-        own.stop()
-
-
 class NodeGround:
     """`with NodeGround(directory, kafka) as ground`: nodes that have run nothing before; the directory is removed at the end."""
 
@@ -77,7 +67,7 @@ class NodeGround:
             HANDLERS,
             kafka=kafka,
             workers=WORKERS,
-            prefix=f"bench{time.time_ns()}",
+            prefix=fresh_prefix(),
         )
         self._client: Client | None = None
 

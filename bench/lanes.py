@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import charts, flood_charts
+from bench.backlog import bench_broker
 from bench.callers import percentile
 from bench.flood import Flood, read_flood, throughput_kept
-from bench.grounds import ExecutorGround, Ground, NodeGround, Sample, Sampler, broker
+from bench.grounds import ExecutorGround, Ground, NodeGround, Sample, Sampler
 from bench.measurement import figure, report, show
 from bench.moments import Event, read_moments
 from bench.node_group import disk_directory
@@ -235,7 +236,7 @@ def main() -> None:
     with contextlib.ExitStack() as ended:
         ended.callback(shutil.rmtree, directory, ignore_errors=True)
         try:
-            kafka = ended.enter_context(broker(directory / "broker"))
+            kafka = ended.enter_context(bench_broker(options.directory))
         except BrokerError as error:
             whys[""] = f"no broker: {error}"
         for number in range(plan.runs):

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import charts
+from bench.backlog import bench_broker
 from bench.callers import percentile
-from bench.grounds import NodeGround, broker
+from bench.grounds import NodeGround
 from bench.measurement import figure, report, show
 from bench.moments import read_moments
 from bench.node_group import disk_directory
@@ -130,7 +131,7 @@ def main() -> None:
     with contextlib.ExitStack() as ended:
         ended.callback(shutil.rmtree, directory, ignore_errors=True)
         try:
-            kafka = ended.enter_context(broker(directory / "broker"))
+            kafka = ended.enter_context(bench_broker(options.directory))
         except BrokerError as error:
             why = f"no broker: {error}"
         for run in range(plan.runs):
