@@ -3,6 +3,9 @@
 The bare loop of DESIGN section 14: records in batches of 500, doubles found by their key in a roaring set, handed on still encoded in
 batches of 128 over a socketpair, decoded and run in a worker process between two clock readings each, numbers of the ended ones back in
 batches, marks added, offsets committed. No lanes, no labels, no time-outs, no majority, one thread. A node is judged by its share of that.
+
+With the client library's defaults the loop runs dry: after 100,000 records read ahead the library fetches nothing for a second. That is how
+the figures of section 14 came about, so it is `ceiling_tasks_per_s`; `ceiling_tuned_tasks_per_s` reads ahead as our own consumers do.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from pyroaring import BitMap64
 
 from bench.backlog import HANDLER, bench_broker, fill, fresh_prefix, make_topics
 from bench.measurement import figure, report, show
+from cluster.kafka.confluent import FETCH_AGAIN_MS
 from cluster.routing import task_topic
 from executor import decode_arguments
 
@@ -33,21 +37,26 @@ BATCH_TASKS = 128
 AHEAD_BATCHES = 2  # a worker: one that it runs, one that waits in its socket
 COMMIT_EVERY_S = 0.2
 GIVE_UP_S = 60.0
+DEFAULTS: Mapping[str, int] = {"queued.max.messages.kbytes": 16_384}
+TUNED: Mapping[str, int] = {**DEFAULTS, "fetch.queue.backoff.ms": FETCH_AGAIN_MS}
 LENGTH = struct.Struct(">I")
 RUNS, RUNS_QUICK = 5, 3
-TASKS, TASKS_QUICK = 300_000, 150_000
+TASKS, TASKS_QUICK = 600_000, 300_000  # fewer would be measured out of what was read ahead
+WORKERS = 2
 
 
-def ceiling_tasks_per_s(kafka: str, count: int, *, workers: int = 2) -> float:
+def ceiling_tasks_per_s(kafka: str, count: int, reading: Mapping[str, int] = DEFAULTS) -> float:
     """`count` records are there beforehand; from the first batch in to the last outcome back."""
     prefix = fresh_prefix()
     make_topics(kafka, prefix)
     fill(kafka, task_topic(prefix, "cpu-short", "normal"), range(1, count + 1))
-    with _workers(workers) as sockets:
-        return _drain(kafka, task_topic(prefix, "cpu-short", "normal"), count, sockets)
+    with _workers(WORKERS) as sockets:
+        return _drain(kafka, task_topic(prefix, "cpu-short", "normal"), count, sockets, reading)
 
 
-def _drain(kafka: str, topic: str, count: int, sockets: Sequence[socket.socket]) -> float:
+def _drain(
+    kafka: str, topic: str, count: int, sockets: Sequence[socket.socket], reading: Mapping[str, int]
+) -> float:
     consumer = Consumer(
         {
             "bootstrap.servers": kafka,
@@ -55,7 +64,7 @@ def _drain(kafka: str, topic: str, count: int, sockets: Sequence[socket.socket])
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            "queued.max.messages.kbytes": 16_384,
+            **reading,
         }
     )
     executed = BitMap64()
@@ -74,10 +83,11 @@ def _drain(kafka: str, topic: str, count: int, sockets: Sequence[socket.socket])
                     # waits for records only while there is nothing else to do
                     messages = consumer.consume(FETCH_RECORDS, 0.0 if waiting or in_flight else 0.005)
                     for message in messages:
-                        number = int.from_bytes(message.key(), "big")
+                        key, value = message.key() or b"", message.value() or b""
+                        number = int.from_bytes(key, "big")
                         if number not in executed and number not in in_flight:
                             in_flight.add(number)
-                            waiting.append((message.key(), message.value()))
+                            waiting.append((key, value))
                             consumer.store_offsets(message=message)
                     if messages:
                         last_came = time.perf_counter()
@@ -126,7 +136,8 @@ def _frames(data: bytearray) -> Iterator[Any]:
 @contextlib.contextmanager
 def _workers(count: int) -> Iterator[list[socket.socket]]:
     """Forked before any thread of ours is there; they end when their socket closes."""
-    pids, sockets = [], []
+    pids: list[int] = []
+    sockets: list[socket.socket] = []
     for _ in range(count):
         ours, theirs = socket.socketpair()
         pid = os.fork()
@@ -158,7 +169,7 @@ def _work(one: socket.socket) -> None:
             ended = []
             for key, value in batch:
                 started = time.perf_counter()
-                handler, arguments, _, _ = msgpack.unpackb(value[3:])
+                handler, _, arguments, _, _ = msgpack.unpackb(value[3:])
                 args, kwargs = decode_arguments(arguments)
                 handlers[handler](*args, **kwargs)
                 ended.append(int.from_bytes(key, "big"))
@@ -176,12 +187,11 @@ def main() -> None:
     runs, count = (RUNS_QUICK, TASKS_QUICK) if options.quick else (RUNS, TASKS)
     with bench_broker(options.directory) as kafka:
         pairs = [
-            (ceiling_tasks_per_s(kafka, count), ceiling_tasks_per_s(kafka, count, workers=1))
-            for _ in range(runs)
+            (ceiling_tasks_per_s(kafka, count), ceiling_tasks_per_s(kafka, count, TUNED)) for _ in range(runs)
         ]
     figures = {
-        "ceiling_tasks_per_s": figure([two for two, _ in pairs], "1/s"),
-        "ceiling_tasks_per_s_1_worker": figure([one for _, one in pairs], "1/s"),
+        "ceiling_tasks_per_s": figure([plain for plain, _ in pairs], "1/s"),
+        "ceiling_tuned_tasks_per_s": figure([tuned for _, tuned in pairs], "1/s"),
     }
     show(figures)
     if options.json:

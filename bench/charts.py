@@ -78,6 +78,39 @@ def draw_latency(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     return save(picture, "latency")
 
 
+def draw_noop(figures: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
+    """Nodes beside the bare loop and the peers: rates, so the scale is logarithmic."""
+    if Figure is None:
+        return NOT_INSTALLED
+    picture = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = picture.subplots()
+    rates = {
+        "Quorate, 1 node": figures["tasks_per_s"],
+        "Quorate, 3 nodes on the same cores": figures["tasks_per_s_3_nodes"],
+        "the bare loop": figures["ceiling_tasks_per_s"],
+    } | {name: peer["tasks_per_s"] for name, peer in peers.items()}
+    _bars(axes, rates, "tasks that do nothing, a second (log)")
+    axes.set_xscale("log")
+    return save(picture, "noop")
+
+
+def draw_submit(figures: Mapping[str, Any]) -> str:
+    """Many at once, and what one submit waits."""
+    if Figure is None:
+        return NOT_INSTALLED
+    picture = Figure(figsize=(9, 2.4), layout="constrained")
+    left, right = picture.subplots(1, 2)
+    many = ("submit_many_per_s_api", "submit_many_per_s_api_running", "submit_many_per_s_embedded")
+    _bars(
+        left, {f"Quorate {name[18:]}": figures[name] for name in many}, "tasks stored per second, one program"
+    )
+    one = ("submit_one_p50_ms", "submit_one_p99_ms")
+    _bars(
+        right, {f"Quorate {name[11:14]}": figures[name] for name in one}, "one submit: ms until acknowledged"
+    )
+    return save(picture, "submit")
+
+
 def _bars(axes: Any, figures: Mapping[str, Any], title: str) -> None:
     """Medians, with least and greatest as whiskers."""
     shown = {name: one for name, one in figures.items() if one["median"] is not None}
