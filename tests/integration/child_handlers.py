@@ -223,21 +223,25 @@ async def async_tiny(path: str, number: int) -> None:
 
 
 @handler
-def fork(path: str) -> str:
+def fork(path: str, end: str) -> str:
     pid = os.fork()
     if pid == 0:
         return "copy"
     Path(path).write_text(str(os.waitpid(pid, 0)[1]))
+    while not os.path.exists(end):
+        time.sleep(0.002)
     return "original"
 
 
 @handler
-async def async_fork(path: str) -> str:
+async def async_fork(path: str, end: str) -> str:
     pid = os.fork()
     if pid == 0:
         await asyncio.sleep(0)
         return "copy"
     Path(path).write_text(str(os.waitpid(pid, 0)[1]))
+    while not os.path.exists(end):
+        await asyncio.sleep(0.002)
     return "original"
 
 

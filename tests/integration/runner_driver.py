@@ -153,3 +153,13 @@ def await_file(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end_s, f"{path} did not appear"
         select.select([], [], [], 0.002)
+
+
+def await_text(path: Path, text: str) -> None:
+    """Waits until the file holds something, which must be this."""
+    await_file(path)
+    end_s = time.monotonic() + DEADLINE_S
+    while not (found := path.read_text()):
+        assert time.monotonic() < end_s, f"{path} stayed empty"
+        select.select([], [], [], 0.002)
+    assert found == text

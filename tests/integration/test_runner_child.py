@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from executor import decode_value
-from tests.integration.runner_driver import Runner, await_file
+from tests.integration.runner_driver import Runner, await_file, await_text
 
 pytestmark = pytest.mark.integration
 
@@ -179,11 +179,15 @@ def test_between_batches_nobody_pays(runner: Runner) -> None:
 
 @pytest.mark.parametrize("name", ["fork", "async_fork"])
 def test_a_copy_of_the_process_never_answers(runner: Runner, tmp_path: Path, name: str) -> None:
-    runs = tmp_path / "runs"
-    runner.run_mixed([(name, (str(tmp_path / "exit"),)), ("tiny", (str(runs), 2))])
+    runs, end = tmp_path / "runs", tmp_path / "end"
+    runner.run_mixed([(name, (str(tmp_path / "exit"), str(end))), ("tiny", (str(runs), 2))])
+    # When the copy has returned, and the original still runs
+    await_text(tmp_path / "exit", "0")
+    assert runner.table.running(1)[0][0] == 1
+    end.touch()
+    # Then only the original goes on
     assert decode_value(runner.outcome(1)[1]) == "original"
     assert runner.outcome(2)[0] == "done"
-    assert (tmp_path / "exit").read_text() == "0"
     assert runs.read_text() == "2\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor import Form, decode_value
-from tests.integration.runner_driver import Runner, await_file
+from tests.integration.runner_driver import Runner, await_file, await_text
 
 pytestmark = pytest.mark.integration
 
@@ -161,9 +161,13 @@ def test_each_number_is_run_or_recalled_never_both_and_never_neither(
 
 
 def test_a_copy_of_the_process_never_answers(runner: Runner, prefix: str, tmp_path: Path) -> None:
-    number = runner.run(f"{prefix}fork", str(tmp_path / "exit"))
+    number = runner.run(f"{prefix}fork", str(tmp_path / "exit"), str(tmp_path / "end"))
+    # When the copy has returned, and the original still runs
+    await_text(tmp_path / "exit", "0")
+    assert [each for each, _ in runner.table.running()] == [number]
+    (tmp_path / "end").touch()
+    # Then only the original goes on
     assert decode_value(runner.outcome(number)[1]) == "original"
-    assert (tmp_path / "exit").read_text() == "0"
     assert runner.outcome(runner.run(f"{prefix}add", 1, 1))[0] == "done"
 
 

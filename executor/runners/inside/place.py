@@ -94,8 +94,6 @@ class Place:
             error = error if error is not None or has_returned else struck
             abandoned = form.settle(self)
         form.output.enter(None)
-        if form.origin is not None and form.origin.is_copy:
-            form.origin.leave()
         form.side.reports.forget(number)
         if abandoned:
             return False
@@ -143,6 +141,8 @@ class Place:
                 return asyncio.run(known.function(*args, **kwargs))
             return known.function(*args, **kwargs)
         finally:
+            if form.origin is not None and form.origin.is_copy:
+                form.origin.leave()  # before anything that is shared is touched
             if is_measured:
                 self._sample = meter.end(
                     io_s=contexts[0].io_s if contexts else 0.0,

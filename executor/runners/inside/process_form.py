@@ -116,7 +116,6 @@ class ProcessForm:
                 break
             except Interruption as struck:  # between the end of a handler and the closing of the gate
                 self._end_raised(self._last, struck, NO_ARGUMENTS)
-        self._table.starts[0] = 0.0
         self.answers.flush()
 
     def _run_each(self, waiting: Iterator[tuple[int, list[Any]]], origin: Origin) -> None:
@@ -126,24 +125,24 @@ class ProcessForm:
         last_name = last_kind = None
         known: Known | None = None
         flushed_s = monotonic()
-        for number, (_, key, attempt, name, arguments, kind, _) in waiting:
+        for number, task in waiting:
             with lock:
                 if recalled and number in recalled:
                     recalled.discard(number)
                     continue
                 self._last = gate.running = number
+            _, _, _, name, arguments, kind, _ = task
             now_s = monotonic()
-            starts[0] = now_s
             numbers[0] = number
+            starts[0] = now_s  # from here on it pays for a death
             if now_s - flushed_s > FLUSH_S or answers.held_bytes > FLUSH_BYTES:
                 answers.flush()
                 flushed_s = now_s
             try:
                 if known is None or name != last_name or kind != last_kind:
                     self._known = known = None
-                    starts[0] = (
-                        now_s + IMPORT_S
-                    )  # it would look long otherwise; but it pays if the import kills us
+                    # An import is ahead, perhaps: it must not look like a long task, but pays if it kills us.
+                    starts[0] = now_s + IMPORT_S
                     self._known = known = self._calls.known(name, kind)
                     starts[0] = monotonic()
                     last_name, last_kind = name, kind
@@ -152,10 +151,11 @@ class ProcessForm:
                 if known.is_plain and pace.left > 0 and arguments == NO_ARGUMENTS and not gate.is_ticking:
                     value = known.function()
                 else:
-                    value = self._call(known, number, key, attempt, arguments, pace.left <= 0)
-                gate.running = 0
+                    value = self._call(known, number, task, origin, is_measured=pace.left <= 0)
                 if origin.is_copy:
-                    origin.leave()
+                    origin.leave()  # before anything that is shared is touched
+                starts[0] = 0.0
+                gate.running = 0
                 if value is None and not capture.text:
                     if self._sample is not None:
                         answers.samples.append([number, *self._sample])
@@ -165,14 +165,14 @@ class ProcessForm:
                     sample, self._sample = self._sample, None
                     answers.succeed(number, name, value, sample, capture.take())
             except BaseException as error:
-                gate.running = 0
                 if origin.is_copy:
-                    origin.leave()
+                    origin.leave()  # before anything that is shared is touched
+                starts[0] = 0.0
+                gate.running = 0
                 self._end_raised(number, error, arguments)
 
-    def _call(
-        self, known: Known, number: int, key: int, attempt: int, arguments: bytes, measured: bool
-    ) -> Any:
+    def _call(self, known: Known, number: int, task: list[Any], origin: Origin, *, is_measured: bool) -> Any:
+        _, key, attempt, _, arguments, _, _ = task
         context: Context | None = None
 
         def make_context() -> Context:
@@ -188,7 +188,7 @@ class ProcessForm:
             return context
 
         args, kwargs = known.arguments(arguments, make_context)
-        if measured:
+        if is_measured:
             self._meter.begin()
         try:
             self.gate.limit(known.timeout_s)
@@ -196,7 +196,10 @@ class ProcessForm:
                 return asyncio.run(self._coroutine(known, args, kwargs))
             return known.function(*args, **kwargs)
         finally:
-            if measured:
+            if origin.is_copy:
+                origin.leave()
+            self._table.starts[0] = 0.0
+            if is_measured:
                 self._sample = self._meter.end(io_s=context.io_s if context is not None else 0.0)
                 known.pace.learn(self._sample.wall_s)
             if context is not None:
