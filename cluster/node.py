@@ -117,6 +117,7 @@ class Node:
             )
             self._build_answers()
             self._executor.start()
+            self._limiting.apply(self._executor)
             self._labels.start(self._keys, self._executor)
             self._results.start()
             self._consumers = [self._consumer(lane, priority) for lane in LANES for priority in PRIORITIES]
@@ -295,7 +296,7 @@ class Node:
         self._flow.outcomes(outcomes)
 
     def _room(self, lane: Lane) -> int:
-        return 0 if self._limiting.is_paused(lane) else self._executor.room(lane)
+        return 0 if lane.value in self._limiting.paused_lanes else self._executor.room(lane)
 
     def _cancel(self, keys: Sequence[int]) -> bool:
         try:

@@ -1,8 +1,8 @@
 """From the replicated tables to what runs here: limits to the executor and the gate; and what this node tells the others (shell).
 
-The ledger's thread only says that something changed; the thread `tuning` applies it within milliseconds, each change in the order: gate,
-executor, then the executor gives back what waits of a handler that was paused or purged, so that the gate judges it anew. Every node logs
-every change with who made it. The thread `backlog` asks Kafka what waits and feeds admission; a broker that is away holds up nothing else.
+The ledger's thread replaces the gate and says that something changed. The thread `tuning` then tells the executor, which gives back what
+waits of a handler that was paused or purged, so that the gate judges it anew. Every node logs every change with who made it. The thread
+`backlog` asks Kafka what waits and feeds admission; a broker that is away holds up nothing else.
 """
 
 from __future__ import annotations
@@ -35,32 +35,35 @@ _log = logging.getLogger(__name__)
 
 
 class Limiting:
-    """What the limits say now. Made before the executor starts; `changed` may be called by any thread at any time."""
+    """What the limits say now. `gate` and `paused_lanes` follow the ledger at once, so that they hold behind a barrier; `apply` tells the
+    executor.
+    """
 
     def __init__(self, max_backlog_s: float) -> None:
-        self.table = LimitsTable(on_change=self.changed)
+        self.table = LimitsTable(on_change=self._follow)
         self.gate = Gate()
+        self.paused_lanes: frozenset[str] = frozenset()
         self.applied = LimitsState()
         self.has_changed = threading.Event()
         self._max_backlog_s = max_backlog_s
         self._applied = threading.Condition()
 
-    def changed(self) -> None:
+    def _follow(self) -> None:
+        """On the ledger's thread."""
+        state = self.table.state
+        self.gate = Gate.of(state)
+        self.paused_lanes = state.paused_lanes()
         self.has_changed.set()
 
     def max_backlog_s(self) -> float:
         told = self.applied.value("max-backlog-s")
         return self._max_backlog_s if told is None else float(told)
 
-    def is_paused(self, lane: Lane) -> bool:
-        return lane.value in self.applied.paused_lanes()
-
     def apply(self, executor: Executor) -> None:
         """Only by one thread."""
         state, before = self.table.state, self.applied
         if state.number == before.number:
             return
-        self.gate = Gate.of(state)
         executor.tune(state.for_executor())
         handlers = set(state.paused_handlers() - before.paused_handlers())
         handlers |= dict(state.purged_handlers().items() - before.purged_handlers().items()).keys()
@@ -118,7 +121,7 @@ class NodeTuning:
 
     def stop(self, timeout_s: float = 5.0) -> None:
         self._stopping.set()
-        self._limiting.changed()
+        self._limiting.has_changed.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout_s)

@@ -102,7 +102,7 @@ class ParkedReader:
         if self._needs_barrier:
             self._needs_barrier = not self._barrier(POLL_S)
         gate = self._gate()
-        if gate is not self._seen_gate:
+        if gate != self._seen_gate:
             self._seen_gate = gate
             for number, partition in self._partitions.items():
                 if partition.limits_changed():
