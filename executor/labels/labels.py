@@ -52,7 +52,7 @@ class Labels:
 
     def form(self, handler: str, kind: str) -> Form:
         declared = self._handlers.get(handler)
-        if declared is None or getattr(declared, "isolate", False):
+        if declared is None or declared.isolate:
             return Form.PROCESS
         if self.lane(handler, kind).resource is Resource.CPU:
             return Form.PROCESS
