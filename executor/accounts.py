@@ -6,7 +6,8 @@ comes twice, or after a verdict, counts for nothing. A cancelled task ends as it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from executor.lanes.scheduler import Scheduler
@@ -14,6 +15,10 @@ from executor.runners.contract import Killed
 from executor.task import Outcome, Sample, Status, Task
 
 Place = tuple[str, str]  # handler and kind
+
+# The hot path: an outcome that says nothing but "done", made without going through the class's own constructor (0.1 us instead of 0.3).
+_new = tuple.__new__
+_DONE = Outcome(0, 0, Status.DONE)[2:]
 
 
 class Accounts:
@@ -68,21 +73,18 @@ class Accounts:
 
     def done(self, runner: int, numbers: Sequence[int], samples: Sequence[Sequence[Any]], now: float) -> None:
         """These returned None and printed nothing; `samples`: number and fields of some of them."""
-        tasks = self._scheduler.ended(runner, numbers, now)
-        outcomes = self.outcomes
-        before = len(outcomes)
-        counts: dict[Place, int] = {}
-        for task in tasks:
-            if task is not None:
-                outcomes.append(Outcome(task.seq, task.key, Status.DONE))
-                place = task.handler, task.kind
-                counts[place] = counts.get(place, 0) + 1
-        self.counts[Status.DONE] += len(outcomes) - before
-        if len(counts) == 1:
-            ((place, count),) = counts.items()
-            self._scheduler.measured(*place, [Sample(*row[1:]) for row in samples], count, now)
+        found = self._scheduler.ended(runner, numbers, now)
+        tasks = [task for task in found if task is not None]
+        self.outcomes += [_new(Outcome, (task[0], task[1], *_DONE)) for task in tasks]
+        self.counts[Status.DONE] += len(tasks)
+        places = {(task[3], task[5]) for task in tasks}
+        if len(places) == 1:
+            ((handler, kind),) = places
+            taken = [Sample(*row[1:]) for row in samples]
+            self._scheduler.measured(handler, kind, taken, len(tasks), now)
         else:
-            by_number = dict(zip(numbers, tasks, strict=True))
+            by_number = dict(zip(numbers, found, strict=True))
+            counts = Counter((task.handler, task.kind) for task in tasks)
             self._measure(counts, [(by_number[row[0]], row[1:]) for row in samples], {}, now)
         if self._cancelled:
             for number in numbers:
@@ -118,7 +120,7 @@ class Accounts:
 
     def _measure(
         self,
-        counts: dict[Place, int],
+        counts: Mapping[Place, int],
         samples: Sequence[tuple[Task | None, Sequence[Any]]],
         timed_out: dict[Place, int],
         now: float,

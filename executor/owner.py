@@ -125,7 +125,6 @@ class Owner:
             if numbers:
                 runner.recall(numbers)
             runner.drain(now)
-            self._crew.watch_writes(runner)
 
     def cancel(self, seq: int, kill_after_s: float | None) -> bool:
         found = self._accounts.cancel(seq, time.monotonic(), kill_after_s)
@@ -134,7 +133,6 @@ class Owner:
         runner = self._crew.runners[found[0]]
         runner.recall([found[1]])
         runner.cancel(found[1])
-        self._crew.watch_writes(runner)
         return True
 
     def give_back(self, handlers: Sequence[str], lanes: Sequence[Lane]) -> None:
@@ -212,6 +210,7 @@ class Owner:
         self._scheduler.tick(now)
         for instruction in self._scheduler.instructions(now):
             self._carry_out(instruction, now)
+        crew.write()
         self._report()
 
     def _wait_s(self) -> float:
@@ -240,12 +239,11 @@ class Owner:
         self._accepted += len(tasks)
         self._tick_s = min(self._tick_s, now + TICK_S)
         handlers = self._handlers
-        good: list[Task] = []
-        for task in tasks:
-            if task.handler in handlers and len(task.arguments) <= PAYLOAD_BYTES_MAX:
-                good.append(task)
-            else:
-                self._refuse(task)
+        good = [task for task in tasks if task[3] in handlers and len(task[4]) <= PAYLOAD_BYTES_MAX]
+        if len(good) < len(tasks):
+            for task in tasks:
+                if task.handler not in handlers or len(task.arguments) > PAYLOAD_BYTES_MAX:
+                    self._refuse(task)
         if self._stop_s is None:
             self._scheduler.offer(good, now)
         else:
@@ -305,7 +303,6 @@ class Owner:
                 runner.renice()
             case _:
                 assert_never(instruction)
-        self._crew.watch_writes(runner)
 
     def _send(self, batch: Send) -> None:
         runner = self._crew.runners[batch.runner]
@@ -314,7 +311,6 @@ class Owner:
             if names:
                 runner.load([self._functions[name] for name in names])
         runner.send(batch.first, batch.tasks)
-        self._crew.watch_writes(runner)
 
     def _start(self, wanted: Start, now: float) -> None:
         if self._stop_s is not None:

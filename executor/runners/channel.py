@@ -23,20 +23,9 @@ class Channel:
     def unsent_bytes(self) -> int:
         return len(self._out)
 
-    def send(self, message: Sequence[object]) -> None:
-        """Sends, or keeps, one frame. Who calls bounds what may be kept."""
-        frame = encode_frame(message)
-        if self._out:
-            self._out += frame
-            return
-        try:
-            sent = self.socket.send(frame)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            return  # the end shows itself in `receive`, after all that was written before it
-        if sent < len(frame):
-            self._out += frame[sent:]
+    def put(self, message: Sequence[object]) -> None:
+        """Keeps one frame until `flush`: each system call lets go of the interpreter, so one for many. Who calls bounds what is kept."""
+        self._out += encode_frame(message)
 
     def flush(self) -> None:
         """Writes what the socket takes now."""
@@ -46,7 +35,7 @@ class Channel:
         except BlockingIOError:
             return
         except OSError:
-            self._out.clear()
+            self._out.clear()  # the end shows itself in `receive`, after all that was written before it
 
     def receive(self) -> list[Message]:
         """What is complete now. One call reads one buffer at most, so that no runner keeps the others waiting."""

@@ -110,6 +110,9 @@ class Crew:
     def _hear(self, runner: RunnerProcess, channel: Channel, events: int, now: float) -> None:
         if events & selectors.EVENT_WRITE:
             channel.flush()
+            if not channel.unsent_bytes:
+                self._writing.discard(channel)
+                self._watch(channel, selectors.EVENT_READ)
         if events & selectors.EVENT_READ and channel.is_open:
             self.heard += [(runner, message) for message in channel.receive()]
             if not channel.is_open:
@@ -187,14 +190,18 @@ class Crew:
 
     # What is written.
 
-    def watch_writes(self, runner: RunnerProcess) -> None:
-        """After something was sent: what the sockets did not take goes out when they can take it."""
-        for channel in (runner.data, runner.control):
-            wants = channel.unsent_bytes > 0 and channel.is_open
-            if wants != (channel in self._writing):
-                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wants else 0)
-                self._selector.modify(channel.socket, events, self._selector.get_key(channel.socket).data)
-                (self._writing.add if wants else self._writing.discard)(channel)
+    def write(self) -> None:
+        """Everything that was put into the channels, in one go for each; what a socket does not take now goes out when it can take it."""
+        for runner in self.runners.values():
+            for channel in (runner.data, runner.control):
+                if channel.unsent_bytes and channel not in self._writing:
+                    channel.flush()
+                    if channel.unsent_bytes and channel.is_open:
+                        self._writing.add(channel)
+                        self._watch(channel, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def _watch(self, channel: Channel, events: int) -> None:
+        self._selector.modify(channel.socket, events, self._selector.get_key(channel.socket).data)
 
     def close(self) -> None:
         """Whatever still lives hears the end of its sockets; the zygote kills what does not listen."""

@@ -70,11 +70,11 @@ class RunnerProcess:
 
     def send(self, first: int, tasks: Sequence[Task]) -> None:
         """One batch, numbered from `first` on. The core bounds what may be under way."""
-        self.data.send(["run", first, tasks])
+        self.data.put(["run", first, tasks])
 
     def load(self, functions: Sequence[tuple[str, str, str | None]]) -> None:
         """Name, module and file of functions that a later batch needs."""
-        self.data.send(["load", functions])
+        self.data.put(["load", functions])
         self.loaded.update(name for name, _, _ in functions)
 
     def cancel(self, number: int) -> None:
@@ -95,7 +95,7 @@ class RunnerProcess:
         self._tell(["resize", slots])
 
     def _tell(self, message: Message) -> None:
-        self.control.send(message)
+        self.control.put(message)
         if self.control.unsent_bytes > CONTROL_BYTES_MAX:
             self.kill(Killed(number=None, status=Status.LOST, why="it does not read what it is told"))
 
