@@ -19,6 +19,7 @@ from executor.errors import PayloadError
 PAYLOAD_BYTES_MAX = 900_000
 DEPTH_MAX = 100
 _EXT_DATETIME, _EXT_DECIMAL, _EXT_UUID = 1, 2, 3
+_STR = frozenset({str})
 _PLAIN = frozenset({type(None), bool, float, bytes})
 
 
@@ -119,7 +120,9 @@ def encode_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> by
 def decode_arguments(data: bytes) -> tuple[list[Any], dict[str, Any]]:
     """Positional and named arguments of `encode_arguments`; raises PayloadError."""
     value = _decode(data)
-    match value:
-        case [list(args), dict(kwargs)] if all(isinstance(name, str) for name in kwargs):
+    # Plain checks: the same as a `match` costs 2 us, and every task passes here.
+    if type(value) is list and len(value) == 2:
+        args, kwargs = value
+        if type(args) is list and type(kwargs) is dict and (not kwargs or {type(name) for name in kwargs} == _STR):
             return args, kwargs
     raise PayloadError("the bytes are no encoded arguments; build them with encode_arguments(args, kwargs)")

@@ -86,6 +86,14 @@ class Known:
         else:
             kwargs["context"] = context
 
+    def call(self, encoded: bytes) -> Any:
+        """The short way, for a plain function only."""
+        try:
+            args, kwargs = decode_arguments(encoded)
+        except PayloadError as error:
+            raise Misfit(f"PayloadError: {error}") from None
+        return self.function(*args, **kwargs)
+
     def _is_given(self, args: list[Any], kwargs: dict[str, Any]) -> bool:
         if self.registered.is_declared or "context" in kwargs or self.registered.signature is None:
             return "context" in kwargs

@@ -148,8 +148,8 @@ class ProcessForm:
                     last_name, last_kind = name, kind
                 pace = known.pace
                 pace.left -= 1
-                if known.is_plain and pace.left > 0 and arguments == NO_ARGUMENTS and not gate.is_ticking:
-                    value = known.function()
+                if known.is_plain and pace.left > 0 and not gate.is_ticking:
+                    value = known.function() if arguments == NO_ARGUMENTS else known.call(arguments)
                 else:
                     value = self._call(known, number, task, origin, is_measured=pace.left <= 0)
                 if origin.is_copy:
