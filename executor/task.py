@@ -162,6 +162,10 @@ class HandlerStatistics:
     count: int
     mean_wall_s: float
     mean_cpu_s: float
+    mean_blocked_s: float = 0.0
+    mean_run_queue_s: float = 0.0
+    mean_io_s: float = 0.0
+    mean_memory_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

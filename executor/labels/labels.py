@@ -7,7 +7,7 @@ A lane comes from, in this order: the handler's declaration; what was learnt her
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from executor.handlers.declaration import Handler
 from executor.labels.cutoff import CUTOFF_FIRST_S, CUTOFFS_S, Load, next_cutoff
@@ -290,11 +290,20 @@ class Labels:
 
 
 def _together(kinds: Sequence[Statistics]) -> HandlerStatistics:
-    weight = max(sum(each.weight for each in kinds), 1e-9)
+    weights = [each.weight for each in kinds]
+
+    def mean(values: Iterable[float]) -> float:
+        weighed = sum(value * weight for value, weight in zip(values, weights, strict=True))
+        return weighed / max(sum(weights), 1e-9)
+
     return HandlerStatistics(
         count=sum(each.runs for each in kinds),
-        mean_wall_s=sum(each.weight * each.mean_s for each in kinds) / weight,
-        mean_cpu_s=sum(each.weight * each.cpu_s for each in kinds) / weight,
+        mean_wall_s=mean(each.mean_s for each in kinds),
+        mean_cpu_s=mean(each.cpu_s for each in kinds),
+        mean_blocked_s=mean(each.blocked_s for each in kinds),
+        mean_run_queue_s=mean(each.run_queue_s for each in kinds),
+        mean_io_s=mean(each.io_s for each in kinds),
+        mean_memory_bytes=mean(each.memory_bytes for each in kinds),
     )
 
 

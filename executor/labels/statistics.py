@@ -48,8 +48,11 @@ class Statistics:
         "_histogram",
         "_idle_runs",
         "_idle_time",
+        "_io",
         "_last_s",
+        "_memory",
         "_recent",
+        "_run_queue",
         "_running",
         "_square",
         "_wall",
@@ -78,6 +81,7 @@ class Statistics:
     def _clear(self) -> None:
         self._gain = 1.0
         self._weight = self._wall = self._square = self._cpu = self._blocked = 0.0
+        self._run_queue = self._io = self._memory = 0.0
         self._histogram = [0.0] * BUCKETS
 
     def add(self, samples: Sequence[Sample], runs: int, now: float) -> None:
@@ -111,7 +115,7 @@ class Statistics:
     def _sum(self, samples: Iterable[Sample]) -> None:
         gain, histogram = self._gain, self._histogram
         count = 0
-        wall = square = cpu = blocked = 0.0
+        wall = square = cpu = blocked = run_queue = io = memory = 0.0
         for sample in samples:
             wall_s = sample[0]
             count += 1
@@ -119,12 +123,18 @@ class Statistics:
             square += wall_s * wall_s
             cpu += sample[1]
             blocked += sample[2]
+            run_queue += sample[3]
+            io += sample[4]
+            memory += sample[5]
             histogram[bucket(wall_s)] += gain
         self._weight += gain * count
         self._wall += gain * wall
         self._square += gain * square
         self._cpu += gain * cpu
         self._blocked += gain * blocked
+        self._run_queue += gain * run_queue
+        self._io += gain * io
+        self._memory += gain * memory
 
     def _rescale(self) -> None:
         shrink = 1.0 / self._gain
@@ -134,6 +144,9 @@ class Statistics:
         self._square *= shrink
         self._cpu *= shrink
         self._blocked *= shrink
+        self._run_queue *= shrink
+        self._io *= shrink
+        self._memory *= shrink
         self._histogram = [weight * shrink for weight in self._histogram]
 
     def start_long(self, running_s: float) -> None:
@@ -194,6 +207,19 @@ class Statistics:
     @property
     def blocked_s(self) -> float:
         return self._blocked / max(self._weight, self._gain)
+
+    @property
+    def run_queue_s(self) -> float:
+        return self._run_queue / max(self._weight, self._gain)
+
+    @property
+    def io_s(self) -> float:
+        return self._io / max(self._weight, self._gain)
+
+    @property
+    def memory_bytes(self) -> float:
+        """Growth in a run; below zero when it gives back more than it takes."""
+        return self._memory / max(self._weight, self._gain)
 
     @property
     def estimate_s(self) -> float | None:

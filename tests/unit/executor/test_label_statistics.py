@@ -15,7 +15,14 @@ pytestmark = pytest.mark.unit
 
 walls_s = st.floats(1e-7, 5_000.0)
 samples = st.builds(
-    lambda wall_s, share: Sample(wall_s=wall_s, cpu_s=wall_s * share, blocked_s=wall_s * (1 - share)),
+    lambda wall_s, share: Sample(
+        wall_s=wall_s,
+        cpu_s=wall_s * share,
+        blocked_s=wall_s * (1 - share),
+        run_queue_s=wall_s * share / 2,
+        io_s=wall_s / 3,
+        memory_bytes=round(4096 * (share - 0.5)),
+    ),
     walls_s,
     st.floats(0.0, 1.0),
 )
@@ -69,6 +76,9 @@ def test_sums_and_quantiles_are_those_of_all_runs_weighed_one_by_one(
         assert statistics.mean_s == pytest.approx(twin.mean(0))
         assert statistics.cpu_s == pytest.approx(twin.mean(1))
         assert statistics.blocked_s == pytest.approx(twin.mean(2), rel=1e-6, abs=1e-12)
+        assert statistics.run_queue_s == pytest.approx(twin.mean(3), rel=1e-6, abs=1e-12)
+        assert statistics.io_s == pytest.approx(twin.mean(4), rel=1e-6, abs=1e-12)
+        assert statistics.memory_bytes == pytest.approx(twin.mean(5), rel=1e-6, abs=1e-6)
         assert statistics.square_s2 == pytest.approx(
             sum(weight * sample.wall_s**2 for weight, sample in twin.rows) / max(1.0, twin.weight())
         )

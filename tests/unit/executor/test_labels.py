@@ -444,3 +444,21 @@ def test_every_change_of_lane_is_told_and_nothing_else(
         for each in labels.labels():
             assert 1 <= labels.batch_tasks(each.handler, "") <= 64
             assert 0 < each.mean_s < 60.0
+
+
+def test_the_statistics_of_a_handler_are_those_of_all_its_kinds_by_their_runs() -> None:
+    labels = undeclared("h")
+    small = Sample(
+        wall_s=0.010, cpu_s=0.008, blocked_s=0.001, run_queue_s=0.001, io_s=0.0005, memory_bytes=4096
+    )
+    large = Sample(wall_s=0.040, cpu_s=0.020, blocked_s=0.016, run_queue_s=0.004, io_s=0.01, memory_bytes=0)
+    run(labels, "h", small, 90, kind="small")
+    run(labels, "h", large, 30, kind="large")
+    shown = labels.statistics()["h"]
+    assert shown.count == 120
+    assert shown.mean_wall_s == pytest.approx(0.0175)
+    assert shown.mean_cpu_s == pytest.approx(0.011)
+    assert shown.mean_blocked_s == pytest.approx(0.00475)
+    assert shown.mean_run_queue_s == pytest.approx(0.00175)
+    assert shown.mean_io_s == pytest.approx(0.002875)
+    assert shown.mean_memory_bytes == pytest.approx(3072)
