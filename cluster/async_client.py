@@ -24,8 +24,17 @@ from cluster.api import (
     Submitted,
     TaskStatus,
 )
-from cluster.client import KEYS_BLOCK, TIMEOUT_S, Arguments, accepted, call_task, caller, new_task
-from cluster.conversation import Ask, Conversation, Steps, parse_addresses
+from cluster.client import (
+    CALLS_AT_ONCE,
+    KEYS_BLOCK,
+    TIMEOUT_S,
+    Arguments,
+    accepted,
+    call_task,
+    caller,
+    new_task,
+)
+from cluster.conversation import Ask, Conversation, Steps, parse_addresses, submit_parts
 from cluster.errors import QuorateError
 from cluster.gathering import AsyncGathering
 from cluster.rpc.channel import AsyncChannels
@@ -89,9 +98,22 @@ class AsyncClient:
         return [AsyncTaskHandle(self, answer.key) for answer in accepted(await self.submit_tasks(tasks))]
 
     async def submit_tasks(self, tasks: Sequence[NewTask], timeout_s: float | None = None) -> list[Submitted]:
-        chosen_s = self._timeout_s if timeout_s is None else timeout_s
-        answers: list[Submitted] = await self._run(self._talk.submit(tasks, chosen_s))
-        return answers
+        deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+        at_once = asyncio.Semaphore(CALLS_AT_ONCE)
+
+        async def submit(part: Sequence[NewTask]) -> list[Submitted]:
+            async with at_once:
+                answers: list[Submitted] = await self._run(
+                    self._talk.submit(part, max(0.0, deadline - time.monotonic()))
+                )
+                return answers
+
+        calls = [asyncio.create_task(submit(part)) for part in submit_parts(tasks)]
+        try:
+            return [answer for answers in await asyncio.gather(*calls) for answer in answers]
+        finally:
+            for call in calls:  # where one failed, the rest is not sent
+                call.cancel()
 
     async def status(self, key: int) -> TaskStatus:
         return (await self.statuses([key]))[0]

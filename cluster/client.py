@@ -15,6 +15,7 @@ import getpass
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -30,13 +31,14 @@ from cluster.api import (
     Submitted,
     TaskStatus,
 )
-from cluster.conversation import Ask, Conversation, Steps, parse_addresses
+from cluster.conversation import Ask, Conversation, Steps, parse_addresses, submit_parts
 from cluster.errors import Exhausted, QuorateError, Refused, Unavailable
 from cluster.gathering import Gathering
 from cluster.rpc.channel import Channels
 from executor import PayloadError, decode_value, encode_arguments
 
 TIMEOUT_S = 30.0
+CALLS_AT_ONCE = 3  # of one submit of many: one is made, one is on its way, one is answered
 KEYS_BLOCK = 64  # one trip through Raft for so many single submits; what is left at the end is never used
 
 Arguments = Sequence[Any] | Mapping[str, Any]
@@ -134,8 +136,23 @@ class Client:
 
     def submit_tasks(self, tasks: Sequence[NewTask], timeout_s: float | None = None) -> list[Submitted]:
         """For callers that keep keys themselves: an answer per task instead of an error for all."""
-        answers: list[Submitted] = self._run(self._talk.submit(tasks, self._or_default(timeout_s)))
-        return answers
+        chosen_s, parts = self._or_default(timeout_s), submit_parts(tasks)
+        if len(parts) < 2:
+            answers: list[Submitted] = self._run(self._talk.submit(tasks, chosen_s))
+            return answers
+        deadline = time.monotonic() + chosen_s
+
+        def submit(part: Sequence[NewTask]) -> list[Submitted]:
+            answers: list[Submitted] = self._run(
+                self._talk.submit(part, max(0.0, deadline - time.monotonic()))
+            )
+            return answers
+
+        pool = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="quorate-submit")
+        try:
+            return [answer for answers in pool.map(submit, parts) for answer in answers]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def reserve(self, count: int) -> list[int]:
         """Keys for `submit_tasks`, to be written down before the submit."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.api import NewTask, NodeView, Submitted, TaskState, TaskStatus
@@ -75,21 +75,22 @@ class Conversation:
         are left at once. Raises `Unavailable`, `Refused`.
         """
         deadline = self._clock() + timeout_s
-        keys = yield from self._draw(sum(not task.key for task in tasks), deadline)
-        fresh = iter(keys)
-        keyed = [task if task.key else replace(task, key=next(fresh)) for task in tasks]
-        answers: list[Submitted | None] = [None] * len(keyed)
+        fresh = iter((yield from self._draw(sum(not task.key for task in tasks), deadline)))
+        keys = [task.key or next(fresh) for task in tasks]
+        answers: list[Submitted | None] = [None] * len(tasks)
         pause_s = PAUSE_FIRST_S
-        open_places = list(range(len(keyed)))
+        open_places = list(range(len(tasks)))
         while open_places:
-            batch = _fitting(keyed, open_places)
-            request = pb.SubmitRequest(tasks=[wire.task_to_message(keyed[place]) for place in batch])
+            batch = _fitting(tasks, open_places)
+            request = wire.tasks_to_message(
+                (tasks[place] for place in batch), (keys[place] for place in batch)
+            )
             try:
                 response = yield from self._call("Submit", request, deadline)
             except Exhausted as error:
                 for place in batch:
                     answers[place] = Submitted(
-                        key=keyed[place].key,
+                        key=keys[place],
                         error=str(error),
                         code="resource-exhausted",
                         retry_after_s=error.retry_after_s,
@@ -113,9 +114,8 @@ class Conversation:
                 yield Pause(pause_s=pause_s)
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)
         return [
-            answer
-            or Submitted(key=task.key, error="the deadline passed before it was sent", code="unavailable")
-            for answer, task in zip(answers, keyed, strict=True)
+            answer or Submitted(key=key, error="the deadline passed before it was sent", code="unavailable")
+            for answer, key in zip(answers, keys, strict=True)
         ]
 
     def status(self, keys: Sequence[int], with_result: bool, timeout_s: float) -> Steps:
@@ -286,6 +286,11 @@ class Conversation:
 
 def _parts(keys: Sequence[int]) -> list[list[int]]:
     return [list(keys[start : start + wire.TASKS_MAX]) for start in range(0, len(keys), wire.TASKS_MAX)]
+
+
+def submit_parts(tasks: Sequence[NewTask]) -> list[Sequence[NewTask]]:
+    """What several calls at a time may carry: while a node works on one, the next is made."""
+    return [tasks[start : start + wire.TASKS_MAX] for start in range(0, len(tasks), wire.TASKS_MAX)]
 
 
 def _fitting(tasks: Sequence[NewTask], places: Sequence[int]) -> list[int]:

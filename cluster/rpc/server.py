@@ -80,7 +80,7 @@ class _Servicer(quorate_pb2_grpc.QuorateServicer):
         answers = _answer(
             context, lambda: _some_accepted(self._api.submit(tasks, timeout_s=_left_s(context)))
         )
-        return pb.SubmitResponse(tasks=[wire.submitted_to_message(answer) for answer in answers])
+        return wire.submitted_to_message(answers)
 
     def Reserve(self, request: pb.ReserveRequest, context: grpc.ServicerContext) -> pb.ReserveResponse:
         if not 1 <= request.count <= wire.TASKS_MAX:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cluster.api import (
     LaneView,
     MemberView,
@@ -22,14 +24,13 @@ RETRY_AFTER = "retry-after-s"  # the trailer of RESOURCE_EXHAUSTED; without it, 
 TASKS_MAX = 1000  # tasks or keys in one call: bounds the time a node's thread is busy with one caller
 
 
-def task_to_message(task: NewTask) -> pb.NewTask:
-    return pb.NewTask(
-        key=task.key,
-        handler=task.handler,
-        arguments=task.arguments,
-        priority=task.priority,
-        kind=task.kind,
-    )
+def tasks_to_message(tasks: Iterable[NewTask], keys: Iterable[int]) -> pb.SubmitRequest:
+    """`keys` take the place of the tasks' own. Messages are made in place: half the cost of making them apart."""
+    request = pb.SubmitRequest()
+    add = request.tasks.add
+    for task, key in zip(tasks, keys, strict=True):
+        add(key=key, handler=task.handler, arguments=task.arguments, priority=task.priority, kind=task.kind)
+    return request
 
 
 def task_from_message(message: pb.NewTask) -> NewTask:
@@ -42,10 +43,15 @@ def task_from_message(message: pb.NewTask) -> NewTask:
     )
 
 
-def submitted_to_message(value: Submitted) -> pb.Submitted:
-    if value.error is None:
-        return pb.Submitted(key=value.key)  # most by far
-    return pb.Submitted(key=value.key, code=value.code, error=value.error, retry_after_s=value.retry_after_s)
+def submitted_to_message(answers: Iterable[Submitted]) -> pb.SubmitResponse:
+    response = pb.SubmitResponse()
+    add = response.tasks.add
+    for one in answers:
+        if one.error is None:
+            add(key=one.key)  # most by far
+        else:
+            add(key=one.key, code=one.code, error=one.error, retry_after_s=one.retry_after_s)
+    return response
 
 
 def submitted_from_message(message: pb.Submitted) -> Submitted:
