@@ -12,9 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from executor.pools.reserve import LONG_LOAD_MAX, reserve
+
 CUTOFFS_S = tuple(0.025 * 2.0**step for step in range(7))  # 25 ms to 1.6 s
 CUTOFF_FIRST_S = 0.1
-LONG_LOAD_MAX = 0.9  # above, long work piles up whenever a little more of it comes
 GAIN_MIN = 0.1  # a move must be worth it
 SLOWDOWN_MIN = 0.05  # when tasks hardly wait there is nothing to gain
 
@@ -27,12 +28,6 @@ class Load:
     mean_s: float
     square_s2: float  # mean of the square
     is_long: tuple[bool, ...]
-
-
-def reserve(slots: int, short_load: float, long_load: float) -> int:
-    """R: slots that rather idle than take long work. Loads are rate x mean, in slots."""
-    wanted = math.ceil(short_load + math.sqrt(short_load))
-    return max(1, min(wanted, slots - math.ceil(long_load / LONG_LOAD_MAX)))
 
 
 def delay_s(loads: Sequence[Load], slots: int) -> float:
@@ -54,7 +49,7 @@ def slowdown(loads: Sequence[Load], step: int, slots: int) -> float:
     long = [load for load in loads if load.is_long[step]]
     short_load = sum(load.rate_s * load.mean_s for load in short)
     long_load = sum(load.rate_s * load.mean_s for load in long)
-    kept = reserve(slots, short_load, long_load)
+    kept = reserve(slots=slots, short=short_load, long=long_load)
     if long_load >= LONG_LOAD_MAX * (slots - kept) and long:
         return math.inf
     total = 0.0

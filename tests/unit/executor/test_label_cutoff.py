@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executor.labels.cutoff import CUTOFFS_S, LONG_LOAD_MAX, Load, delay_s, next_cutoff, reserve, slowdown
+from executor.labels.cutoff import CUTOFFS_S, Load, delay_s, next_cutoff, slowdown
+from executor.pools.reserve import reserve
 
 pytestmark = pytest.mark.unit
 
@@ -43,8 +44,8 @@ loads = st.lists(
 
 
 def test_the_example_has_the_reserves_and_delays_of_the_design() -> None:
-    assert reserve(8, 1.2, 3.9) == 3
-    assert reserve(8, 2.7, 2.4) == 5
+    assert reserve(slots=8, short=1.2, long=3.9) == 3
+    assert reserve(slots=8, short=2.7, long=2.4) == 5
     assert delay_s([THUMB], 3) == pytest.approx(0.0012, rel=0.05)
     assert delay_s([PDF, TRAIN], 5) == pytest.approx(1.24, rel=0.01)
     assert delay_s([THUMB, PDF], 5) == pytest.approx(0.0085, rel=0.02)
@@ -117,16 +118,6 @@ def test_a_move_is_one_step_towards_a_line_that_is_a_tenth_better(
         assert min(found[to:] if to > step else found[: to + 1]) <= 0.9 * found[step]
         # What was kept apart stays so.
         assert any(load.is_long[to] for load in some) or not any(load.is_long[step] for load in some)
-
-
-@given(st.integers(2, 500), st.floats(0.0, 600.0), st.floats(0.0, 600.0))
-def test_the_reserve_leaves_long_work_what_it_needs_and_is_never_nothing(
-    slots: int, short_load: float, long_load: float
-) -> None:
-    kept = reserve(slots, short_load, long_load)
-    assert 1 <= kept <= slots
-    assert kept == 1 or (slots - kept) * LONG_LOAD_MAX >= long_load - 1e-9
-    assert kept <= max(1, math.ceil(short_load + math.sqrt(short_load)))
 
 
 @given(st.floats(0.0, 30.0), st.integers(1, 20))
