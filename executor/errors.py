@@ -51,3 +51,10 @@ class TimeLimitExceeded(BaseException):
 
 class TaskCancelled(BaseException):
     """Raised inside a handler whose task was cancelled. No `except Exception` swallows it; clean up and let it pass."""
+
+
+class AlreadyMarked(BaseException):
+    """Raised inside a handler by its check: another attempt of this task has begun or done its effect.
+
+    No `except Exception` swallows it; let it pass, so that what this attempt has done so far is rolled back.
+    """
