@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
@@ -30,6 +31,7 @@ class Intake:
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._close_fd = weakref.finalize(self, os.close, self.fd)
         self.held = 0
         self._changed = threading.Condition()
         self._inbox: list[Item] = []
@@ -144,6 +146,10 @@ class Intake:
             self.is_open = False
             self._changed.notify_all()
         return self.take()
+
+    def release(self) -> None:
+        """After `close`, when nobody waits for the descriptor any more."""
+        self._close_fd()
 
     def wait_until_empty(self, timeout_s: float | None) -> bool:
         """False at the deadline, or when it closed before."""

@@ -191,7 +191,9 @@ class Owner:
             try:
                 self._close()
             finally:
+                self._intake.close()
                 self._crew.close()
+                self._intake.release()
                 self.is_up.set()
 
     def _turn(self) -> None:
