@@ -61,7 +61,7 @@ def run(
     sent; TypeError for arguments that do not fit. A time limit needs the main thread.
     """
     found = _registered(function)
-    known = Known(found, found.declaration.name, kind)
+    known = Known(found, found.declaration.name)
     reports: list[Progress] = []
     context = Context(
         key=key,

@@ -7,6 +7,7 @@ process ends.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import inspect
@@ -65,7 +66,8 @@ def main(birth: Birth) -> int:
             case _:
                 assert_never(birth.form)
         origin = Origin((data, control), form.forget)
-        _run_start_hooks(form.wait_for)
+        wait_for = form.wait_for if isinstance(form, LoopForm) else _wait_for
+        _run_start_hooks(wait_for)
     except HandlerLoadError as error:
         side.post_last(["refused", clean(str(error))], REFUSED_S)
         return 1
@@ -75,9 +77,16 @@ def main(birth: Birth) -> int:
         OSError
     ):  # the node is gone: the side thread ends the process, if we do not first
         form.serve(origin)
-    _run_stop_hooks(form.wait_for)
+    _run_stop_hooks(wait_for)
     atexit._run_exitfuncs()
     return 0
+
+
+def _wait_for(awaitable: Any) -> object:
+    async def run() -> object:
+        return await awaitable
+
+    return asyncio.run(run())
 
 
 def _run_start_hooks(wait_for: Callable[[Any], object]) -> None:

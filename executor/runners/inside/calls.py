@@ -22,6 +22,7 @@ from executor.task import Status
 ERROR_CHARS_MAX = 2_000
 TRACEBACK_CHARS_MAX = 16_000
 KNOWN_MAX = 10_000  # kinds are chosen by those who submit
+IMPORT_S = 60.0  # the import of a submitted function counts as running only after this
 NO_ARGUMENTS = encode_arguments((), {})
 _OURS = "executor.runners."
 
@@ -43,16 +44,14 @@ class Known:
         "handler",
         "is_async",
         "is_plain",
-        "kind",
         "pace",
         "registered",
         "timeout_s",
     )
 
-    def __init__(self, registered: Registered, handler: str, kind: str) -> None:
+    def __init__(self, registered: Registered, handler: str) -> None:
         self.registered = registered
         self.handler = handler
-        self.kind = kind
         self.function: Callable[..., Any] = registered.function
         self.is_async = registered.declaration.is_async
         self.timeout_s = registered.declaration.timeout_s
@@ -149,7 +148,7 @@ class Calls:
         """Raises Misfit when there is no such function here. The first call of a submitted function imports its module."""
         found = self._known.get((handler, kind))
         if found is None:
-            found = Known(self._find(handler), handler, kind)
+            found = Known(self._find(handler), handler)
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
             self._known[(handler, kind)] = found

@@ -6,11 +6,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from executor.context import Context
 from executor.errors import TaskCancelled, TimeLimitExceeded
-from executor.runners.inside.calls import Known, Misfit, ending
+from executor.runners.inside.calls import IMPORT_S, Known, Misfit, ending
 from executor.runners.inside.output import Capture
 from executor.runners.inside.steps import Steps
+from executor.runners.inside.task_context import TaskContext
 from executor.task import Sample
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class CoroutineRun:
             value = await self._call()
         except BaseException as raised:
             error = raised
+        form.close(self)
         self._is_inside = False
-        form.side.reports.forget(self.number)
         if not form.is_abandoned(self.number):
             output = self.capture.take()
             if error is None:
@@ -64,31 +64,17 @@ class CoroutineRun:
         form.finish(self)
 
     async def _call(self) -> Any:
-        _, key, attempt, name, encoded, kind, _ = self._fields
-        form = self._form
+        form, name, kind = self._form, self._fields[3], self._fields[5]
         if not form.calls.is_known(name, kind):
-            form.prepare(self)
+            form.postpone(self, IMPORT_S)
         self.known = known = form.calls.known(name, kind)
+        form.postpone(self, 0.0)
         if not known.is_async:
             raise Misfit(
                 f"handler {name!r} is no coroutine function; the node sent it to an event loop by mistake"
             )
-        contexts: list[Context] = []
-
-        def make_context() -> Context:
-            contexts.append(
-                Context(
-                    key=key,
-                    attempt=attempt,
-                    handler=name,
-                    kind=kind,
-                    report=lambda done, total, note: form.side.reports.add(self.number, done, total, note),
-                    is_cancelled=lambda: self.asked is not None,
-                )
-            )
-            return contexts[0]
-
-        args, kwargs = known.arguments(encoded, make_context)
+        context = TaskContext(self.number, self._fields, form.side.reports, lambda: self.asked is not None)
+        args, kwargs = known.arguments(self._fields[4], context.make)
         if self.asked is not None:
             raise asyncio.CancelledError
         known.pace.left -= 1
@@ -104,15 +90,16 @@ class CoroutineRun:
             if timer is not None:
                 timer.cancel()
             if is_measured:
-                self._sample = self._measure(steps, time.perf_counter() - started_s, contexts)
+                self._sample = self._measure(steps, time.perf_counter() - started_s, context.io_s)
                 known.pace.learn(self._sample.wall_s)
+            context.end()
 
-    def _measure(self, steps: Steps, wall_s: float, contexts: list[Context]) -> Sample:
+    def _measure(self, steps: Steps, wall_s: float, io_s: float) -> Sample:
         return Sample(
             wall_s=wall_s,
             cpu_s=steps.cpu_s,
             blocked_s=max(0.0, wall_s - steps.cpu_s),
-            io_s=min(contexts[0].io_s, wall_s) if contexts else 0.0,
+            io_s=min(io_s, wall_s),
             step_s=steps.longest_s,
             exact=self._is_alone and self._form.begun == self._begun,
         )

@@ -27,7 +27,6 @@ from executor.runners.inside.calls import NO_ARGUMENTS, Calls, ending
 from executor.runners.inside.copies import Origin
 from executor.runners.inside.coroutine_run import CoroutineRun
 from executor.runners.inside.output import Output
-from executor.runners.inside.process_form import IMPORT_S
 from executor.runners.inside.side_thread import SideThread
 from executor.runners.inside.threads_form import ABANDON_S
 from executor.runners.slot import SLOTS_MAX, SlotTable
@@ -148,12 +147,16 @@ class LoopForm:
             if not self.stuck:
                 os._exit(NAMELESS_EXIT_CODE)
 
-    def prepare(self, run: CoroutineRun) -> None:
-        """The import of a submitted function is ahead: it does not count as running, but pays if it kills us."""
-        self._table.starts[run.index] = time.monotonic() + IMPORT_S
+    def postpone(self, run: CoroutineRun, by_s: float) -> None:
+        """Its task counts as running from so long after now: the import of a submitted function may take long, but pays if it kills us."""
+        self._table.starts[run.index] = time.monotonic() + by_s
 
     def limit(self, run: CoroutineRun, timeout_s: float) -> asyncio.TimerHandle:
         return self._loop.call_later(timeout_s, self._strike, run, TimeLimitExceeded)
+
+    def close(self, run: CoroutineRun) -> None:
+        """Its handler has ended: a death from here on is not its fault."""
+        self._table.starts[run.index] = 0.0
 
     def finish(self, run: CoroutineRun) -> None:
         """The run has answered, or was abandoned long ago."""

@@ -14,12 +14,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from executor.context import Context
 from executor.errors import TaskCancelled, TimeLimitExceeded
-from executor.runners.inside.calls import Known, ending
+from executor.runners.inside.calls import IMPORT_S, Known, ending
 from executor.runners.inside.gate import Interruption
 from executor.runners.inside.meter import Meter
 from executor.runners.inside.output import Capture
+from executor.runners.inside.task_context import TaskContext
 from executor.task import Sample
 
 if TYPE_CHECKING:
@@ -88,13 +88,11 @@ class Place:
             except BaseException as raised:
                 error = raised
             abandoned = form.settle(self)
-        except (
-            Interruption
-        ) as struck:  # between the handler's end and the closing; only once, so it cannot strike again
+        except Interruption as struck:
+            # Between the handler's end and the closing. A task is struck once, so this cannot happen again.
             error = error if error is not None or has_returned else struck
             abandoned = form.settle(self)
         form.output.enter(None)
-        form.side.reports.forget(number)
         if abandoned:
             return False
         output, sample = self.capture.take(), self._sample
@@ -108,27 +106,13 @@ class Place:
         return True
 
     def _call(self, number: int, task: list[Any], meter: Meter) -> Any:
-        _, key, attempt, name, encoded, kind, _ = task
-        form = self._form
+        form, name, kind = self._form, task[3], task[5]
         if not form.calls.is_known(name, kind):
-            form.prepare(self)
+            form.postpone(self, IMPORT_S)
         self.known = known = form.calls.known(name, kind)
-        contexts: list[Context] = []
-
-        def make_context() -> Context:
-            contexts.append(
-                Context(
-                    key=key,
-                    attempt=attempt,
-                    handler=name,
-                    kind=kind,
-                    report=lambda done, total, note: form.side.reports.add(number, done, total, note),
-                    is_cancelled=lambda: self.asked is not None,
-                )
-            )
-            return contexts[0]
-
-        args, kwargs = known.arguments(encoded, make_context)
+        form.postpone(self, 0.0)
+        context = TaskContext(number, task, form.side.reports, lambda: self.asked is not None)
+        args, kwargs = known.arguments(task[4], context.make)
         known.pace.left -= 1
         is_measured = known.pace.left <= 0
         if known.timeout_s is not None:
@@ -145,11 +129,12 @@ class Place:
                 form.origin.leave()  # before anything that is shared is touched
             if is_measured:
                 self._sample = meter.end(
-                    io_s=contexts[0].io_s if contexts else 0.0,
+                    io_s=context.io_s,
                     probe_s=form.side.probe_s,
                     exact=self._is_alone and form.begun == self._begun,
                 )
                 known.pace.learn(self._sample.wall_s)
+            context.end()
 
 
 def _raise_in(thread: threading.Thread, why: type[BaseException] | None) -> None:

@@ -13,21 +13,20 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from executor.context import Context
 from executor.handlers.functions import Functions
 from executor.runners.frames import RECEIVE_BYTES, FrameReader
 from executor.runners.inside.answers import FLUSH_BYTES, Answers
-from executor.runners.inside.calls import NO_ARGUMENTS, Calls, Known, ending
+from executor.runners.inside.calls import IMPORT_S, NO_ARGUMENTS, Calls, Known, ending
 from executor.runners.inside.copies import Origin
 from executor.runners.inside.gate import Gate, Interruption
 from executor.runners.inside.meter import Meter
 from executor.runners.inside.output import Capture, Output
 from executor.runners.inside.reports import Reports
+from executor.runners.inside.task_context import TaskContext
 from executor.runners.slot import SlotTable
 from executor.task import Sample
 
 FLUSH_S = 0.002
-IMPORT_S = 60.0  # the import of a submitted function counts as running only after this
 
 
 class ProcessForm:
@@ -74,14 +73,6 @@ class ProcessForm:
                     for name, module, file in message[1]:
                         self._functions.announce(name, module, file)
         self._output.everywhere = None
-
-    def wait_for(self, awaitable: Any) -> object:
-        """Runs what a hook returned to its end."""
-
-        async def run() -> object:
-            return await awaitable
-
-        return asyncio.run(run())
 
     def forget(self) -> None:
         """In a copy of this process: nothing is struck, nothing is kept."""
@@ -172,22 +163,8 @@ class ProcessForm:
                 self._end_raised(number, error, arguments)
 
     def _call(self, known: Known, number: int, task: list[Any], origin: Origin, *, is_measured: bool) -> Any:
-        _, key, attempt, _, arguments, _, _ = task
-        context: Context | None = None
-
-        def make_context() -> Context:
-            nonlocal context
-            context = Context(
-                key=key,
-                attempt=attempt,
-                handler=known.handler,
-                kind=known.kind,
-                report=lambda done, total, note: self._reports.add(number, done, total, note),
-                is_cancelled=lambda: self.gate.asked == number,
-            )
-            return context
-
-        args, kwargs = known.arguments(arguments, make_context)
+        context = TaskContext(number, task, self._reports, lambda: self.gate.asked == number)
+        args, kwargs = known.arguments(task[4], context.make)
         if is_measured:
             self._meter.begin()
         try:
@@ -200,10 +177,9 @@ class ProcessForm:
                 origin.leave()
             self._table.starts[0] = 0.0
             if is_measured:
-                self._sample = self._meter.end(io_s=context.io_s if context is not None else 0.0)
+                self._sample = self._meter.end(io_s=context.io_s)
                 known.pace.learn(self._sample.wall_s)
-            if context is not None:
-                self._reports.forget(number)
+            context.end()
 
     async def _coroutine(self, known: Known, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Raises what the gate wanted, when the coroutine was cancelled because of it."""

@@ -7,7 +7,6 @@ after all, the node is told that it stopped. A runner with too many of them is r
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import heapq
 import math
@@ -26,7 +25,6 @@ from executor.runners.inside.calls import NO_ARGUMENTS, Calls, ending
 from executor.runners.inside.copies import Origin
 from executor.runners.inside.output import Output
 from executor.runners.inside.place import Place
-from executor.runners.inside.process_form import IMPORT_S
 from executor.runners.inside.side_thread import SideThread
 from executor.runners.slot import SLOTS_MAX, SlotTable
 
@@ -105,14 +103,6 @@ class ThreadsForm:
         self._idle.wait()
         self.answers.flush()
 
-    def wait_for(self, awaitable: Any) -> object:
-        """Runs what a hook returned to its end."""
-
-        async def run() -> object:
-            return await awaitable
-
-        return asyncio.run(run())
-
     def forget(self) -> None:
         """In a copy of this process: what is printed is not kept."""
         self.output.remove()
@@ -182,9 +172,9 @@ class ThreadsForm:
                 self._table.begun = number
                 return number, task
 
-    def prepare(self, place: Place) -> None:
-        """The import of a submitted function is ahead: it does not count as running, but pays if it kills us."""
-        self._table.starts[place.index] = time.monotonic() + IMPORT_S
+    def postpone(self, place: Place, by_s: float) -> None:
+        """Its task counts as running from so long after now: the import of a submitted function may take long, but pays if it kills us."""
+        self._table.starts[place.index] = time.monotonic() + by_s
 
     def watch(self) -> None:
         """The time of some task is limited from now on."""
@@ -197,6 +187,7 @@ class ThreadsForm:
         """The place's handler has ended; True if it was abandoned before, and the thread is to end."""
         with self.lock:
             place.close()
+            self._table.starts[place.index] = 0.0
             return place in self._abandoned
 
     def end(self, place: Place) -> None:
