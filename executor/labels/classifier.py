@@ -280,7 +280,8 @@ class Classifier:
         """In words: the greatest of the thresholds that it is above, or the edge it stays below."""
         statistics = self.statistics
         p95_s = statistics.quantile_s(0.95)
-        cutoff = f"the cut-off is {cutoff_s * 1000:g} ms, {round(statistics.weight)} samples"
+        runs = round(statistics.weight)
+        cutoff = f"the cut-off is {cutoff_s * 1000:g} ms, {runs} run{'s' if runs != 1 else ''}"
         if p95_s > 2 * cutoff_s:
             return f"p95 > {2000 * cutoff_s:g} ms, {cutoff}"
         if p95_s > cutoff_s:
