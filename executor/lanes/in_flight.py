@@ -125,6 +125,12 @@ class Runner:
         if not batch.is_brief:
             self.not_brief -= 1
 
+    def slow(self, batch: Batch) -> None:
+        """It takes longer than was thought: nothing may be sent behind it."""
+        if batch.is_brief:
+            batch.is_brief = False
+            self.not_brief += 1
+
     def find(self, number: int) -> Batch | None:
         """The batch with this number, if that number is open."""
         at = bisect_right(self.firsts, number) - 1

@@ -40,9 +40,9 @@ class Scheduler:
         self._labels = labels
         self._diary = Diary()
         self._upkeep = Upkeep(labels, handlers, self._diary, self._next_runner, workers=workers, cores=cores)
-        self._pools = self._upkeep.pools
-        self._waiting = Waiting(labels, handlers, self._pools, limits or Limits())
-        self._sending = Sending(labels, self._waiting)
+        self.pools = self._upkeep.pools
+        self.waiting = Waiting(labels, handlers, self.pools, limits or Limits())
+        self._sending = Sending(labels, self.waiting)
         self._watch = Watch(labels, handlers, self._diary)
         self._runners: dict[int, tuple[Pool, Runner]] = {}
         self._runner_number = 0
@@ -104,7 +104,7 @@ class Scheduler:
     # Tasks.
 
     def offer(self, tasks: Sequence[Task], now: float) -> None:
-        self._waiting.offer(tasks, now)
+        self.waiting.offer(tasks, now)
 
     def ended(self, runner: int, numbers: Sequence[int], now: float) -> list[Task | None]:
         """These are over, in whatever way. The tasks, in the order of their numbers; None for a number that is not open."""
@@ -131,7 +131,7 @@ class Scheduler:
             if batch is not None:
                 tasks = [task for task in part if task is not None]
                 self._sending.ended(pool, known, batch, len(tasks), now)
-                self._waiting.put_back(tasks, batch.queued_s, now, alone=batch.queue.alone)
+                self.waiting.put_back(tasks, batch.queued_s, now, alone=batch.queue.alone)
 
     def measured(
         self,
@@ -145,13 +145,13 @@ class Scheduler:
     ) -> None:
         """`count` tasks ended in a runner; samples tell of some of them."""
         self._relabelled(self._labels.observe(handler, kind, samples, count, now), now)
-        queue = self._waiting.find(handler, kind)
+        queue = self.waiting.find(handler, kind)
         if queue is None:
             return
         if queue.is_unknown:
-            self._waiting.learnt(queue, now)
+            self.waiting.learnt(queue, now)
         if queue.form is not Form.PROCESS and self._upkeep.measured(queue, samples, count, timed_out, now):
-            self._waiting.release_handler(handler, now)
+            self.waiting.release_handler(handler, now)
 
     def looked(self, runner: int, running: Sequence[tuple[int, float]], now: float) -> None:
         """What its slots show: (number, started at) of each task that runs."""
@@ -165,7 +165,7 @@ class Scheduler:
 
     def cancel(self, seq: int, now: float) -> Task | tuple[int, int] | None:
         """It waited: the task, now forgotten. It is in a runner: (runner, number). Else None."""
-        task = self._waiting.remove(seq, now)
+        task = self.waiting.remove(seq, now)
         if task is not None:
             return task
         for number, (_, runner) in self._runners.items():
@@ -177,20 +177,20 @@ class Scheduler:
 
     def take(self, handlers: Collection[str], lanes: Collection[Lane], now: float) -> list[Task]:
         """Everything not sent of these handlers and of these lanes, taken out."""
-        return self._waiting.clear(handlers, lanes)
+        return self.waiting.clear(handlers, lanes)
 
     def take_all(self) -> list[Task]:
         """At a stop: everything not sent. From now on nothing is sent and nothing started."""
         self._is_stopping = True
-        return self._waiting.clear()
+        return self.waiting.clear()
 
     # Labels, limits, gauges, time.
 
     def tell(self, rows: Sequence[Label], now: float) -> None:
         """What other nodes have learnt."""
         self._relabelled(self._labels.tell(rows), now)
-        for queue in self._waiting.queues():
-            self._waiting.learnt(queue, now)
+        for queue in self.waiting.queues():
+            self.waiting.learnt(queue, now)
 
     def label_changes(self) -> list[Label]:
         """The labels that changed since this was asked last."""
@@ -201,7 +201,7 @@ class Scheduler:
     def tune(self, limits: Limits, now: float) -> None:
         """The operator's bounds and pauses, in place of the former."""
         self._upkeep.tune(limits)
-        self._waiting.tune(limits, now)
+        self.waiting.tune(limits, now)
         self._is_staffed = False
 
     def gauges(self, memory_share: float, cpu_pressure: float, now: float) -> None:
@@ -216,13 +216,13 @@ class Scheduler:
             return
         self._refreshed_s = now
         self._relabelled(self._labels.tick(now), now)
-        for pool in self._pools.values():
+        for pool in self.pools.values():
             for lane in pool.lanes.values():
                 lane.refresh(now)
         if now - self._sized_s >= SIZING_S:
             self._sized_s = now
-            self._waiting.forget_idle(now)
-            self._upkeep.forget(self._waiting.queues())
+            self.waiting.forget_idle(now)
+            self._upkeep.forget(self.waiting.queues())
             self._upkeep.tick(now, self._out)
             self._is_staffed = False
 
@@ -232,10 +232,10 @@ class Scheduler:
             if not self._is_staffed or now >= self._upkeep.start_s:
                 self._is_staffed = True
                 self._upkeep.staff(now, self._out)
-                for pool in self._pools.values():
+                for pool in self.pools.values():
                     for number, runner in pool.runners.items():
                         self._runners.setdefault(number, (pool, runner))
-            for pool in self._pools.values():
+            for pool in self.pools.values():
                 if pool.runners:
                     self._sending.fill(pool, now, self._out)
         out, self._out = self._out, []
@@ -247,13 +247,13 @@ class Scheduler:
         """How many more tasks each lane wants."""
         if self._upkeep.pressure.is_short_of_memory:
             return dict.fromkeys(Lane, 0)
-        return rooms(self._pools, self._waiting)
+        return rooms(self.pools, self.waiting)
 
     def lanes(self) -> dict[Lane, LaneStatistics]:
-        return lane_statistics(self._pools, self._waiting, self._labels, self.rooms())
+        return lane_statistics(self.pools, self.waiting, self._labels, self.rooms())
 
     def runners(self) -> list[RunnerView]:
-        return runner_views(self._pools)
+        return runner_views(self.pools)
 
     def numbers(self, runner: int) -> list[int]:
         """What it holds, ascending."""
@@ -271,7 +271,7 @@ class Scheduler:
     @property
     def is_idle(self) -> bool:
         """Nothing waits and nothing is in a runner."""
-        return not any(pool.busy or pool.has_queued for pool in self._pools.values())
+        return not any(pool.busy or pool.has_queued for pool in self.pools.values())
 
     def reasons(self) -> list[Reason]:
         """The last decisions of scheduler and labels, oldest first."""
@@ -279,7 +279,7 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """For tests, after any event."""
-        for pool in self._pools.values():
+        for pool in self.pools.values():
             pool.check_invariants()
 
     # Within.
@@ -291,5 +291,5 @@ class Scheduler:
     def _relabelled(self, changes: Sequence[Label], now: float) -> None:
         for label in changes:
             self._changed[label.handler, label.kind] = label
-            self._waiting.relabel(label.handler, label.kind, now)
+            self.waiting.relabel(label.handler, label.kind, now)
             self._is_staffed = False

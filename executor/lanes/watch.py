@@ -61,6 +61,7 @@ class Watch:
     ) -> list[Label]:
         queue = batch.queue
         pool.turn_long(batch)
+        runner.slow(batch)
         pool.lanes[batch.lane].charge(queue.handler, running_s - batch.estimate_s)
         batch.estimate_s = running_s
         if pool.form is Form.PROCESS and not runner.is_long:
@@ -95,6 +96,8 @@ class Watch:
         """All places are taken by tasks that take long: what is behind them need not wait for that."""
         numbers: list[int] = []
         for batch in runner.batches:
+            if any(number in stuck for number in batch.open_numbers()):
+                runner.slow(batch)
             if not batch.is_recalled:
                 behind = [number for number in batch.open_numbers() if number not in stuck]
                 if behind:

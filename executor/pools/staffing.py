@@ -16,6 +16,7 @@ from executor.pools.pool import Pool
 from executor.task import Form
 
 BACK_OFF_S = (0.1, 10.0)  # after deaths before hello, doubled each time
+SHED_EVERY_S = 1.0
 SURPLUS_S = 10.0  # so long a process more than needed stays: starting one costs 10 ms of a core
 
 
@@ -63,7 +64,7 @@ class Staffing:
             pool.surplus_since_s = now
         if now - pool.surplus_since_s >= SURPLUS_S:
             runner = max(idle, key=lambda each: (each.is_long, each.number))
-            pool.surplus_since_s = now
+            pool.surplus_since_s = now - SURPLUS_S + SHED_EVERY_S
             self.drain(runner, f"{len(alive)} {pool.form} runners, {wanted} needed", now, out)
 
     def drain(self, runner: Runner, why: str, now: float, out: list[Instruction]) -> None:

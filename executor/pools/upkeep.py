@@ -67,6 +67,8 @@ class Upkeep:
         self._sizings[Form.LOOP].total_max = limits.loop_tasks_max
         for sizing in self._sizings.values():
             sizing.bound()
+        for pool in self.pools.values():
+            pool.reserve = max(1, min(pool.reserve, pool.slots - 1))
         self._tell_labels()
 
     def measured(

@@ -1,0 +1,422 @@
+"""What must hold after every event, whatever the workload. Each judge keeps books of its own and trusts those of the scheduler little.
+
+L1  every task ends once; it is in one place at a time; none waits for ever
+L2  no long task starts unless fewer than W - R run; re-badged ones count
+L3  no place idles while work that may start waits
+L4  short work waits behind long work only while fewer than R places are free of it, which spares repair within a second
+L5  no task is overtaken by one of its handler that is more than 3 T_age younger
+L6  long work always moves: it waits for the end of short work at most, never for the end of its flood
+L7  limits, pauses and declared bounds hold; nothing is sent behind work that is not brief
+L8  what is unknown takes one place in ten of the reserve at most
+L9  short of memory: no room, no spares
+L10 a time-out that is ignored ends in a kill 5 s later; a runner that says nothing is given up
+L11 processes, threads, queues and reasons stay in their bounds; spares and surplus runners are given back
+L12 a queue is in the lane of its label; the counters are what they count
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from executor.lanes.handler_queue import HandlerQueue
+from executor.lanes.in_flight import RunnerState
+from executor.lanes.instructions import Drain, Instruction, Kill, Recall, Send, Start
+from executor.pools.demand import QUEUE_TASKS_MAX
+from executor.pools.pool import Pool
+from executor.task import Form, Lane, Task
+from tests.lanes.runner import Run, SimulatedRunner
+from tests.lanes.world import Judges, World
+
+REPAIR_S = 1.0  # to look (50 ms), to start a process (120 ms), to staff after a back-off
+DISTURBED_S = 2.0  # after a death, a limit, a kept-back start
+LOOK_S = 0.06
+
+
+class Broken(AssertionError):
+    """A law does not hold."""
+
+
+class Sent:
+    """A batch in the judge's own book."""
+
+    def __init__(self, send: Send, *, lane: Lane, at_s: float, is_unknown: bool, alone: bool) -> None:
+        self.numbers = dict(enumerate(send.tasks, send.first))
+        self.lane = lane
+        self.is_long = lane.is_long
+        self.is_unknown = is_unknown and not lane.is_long
+        self.is_brief = len(send.tasks) > 1
+        self.at_s = at_s
+        self.alone = alone
+
+
+class Laws(Judges):
+    """One for each world."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, Task] = {}
+        self.in_flight: dict[int, list[Sent]] = {}
+        self.done: set[int] = set()
+        self.pressed_since_s: dict[str, float] = {}
+        self.long_waits_since_s: dict[Form, float] = {}
+        self.killed: set[int] = set()
+        self.started_s: dict[int, float] = {}
+        self.counts: Counter[str] = Counter()
+
+    def check(self, world: World, holds: bool, law: str, why: str) -> None:
+        self.counts[law] += 1
+        if not holds:
+            raise Broken(f"{law} is broken at {world.now:.3f} s: {why}")
+
+    # Events.
+
+    def offered(self, world: World, tasks: list[Task]) -> None:
+        for task in tasks:
+            self.check(world, task.seq not in self.waiting, "L1", f"{task} is offered and waits already")
+            self.waiting[task.seq] = task
+
+    def instructed(self, world: World, instruction: Instruction) -> None:
+        match instruction:
+            case Start(runner=runner):
+                self.started_s[runner] = world.now
+                self.in_flight[runner] = []
+            case Send():
+                self._sent(world, instruction)
+            case Recall(runner=runner, numbers=numbers):
+                known = {number for sent in self.in_flight.get(runner, []) for number in sent.numbers}
+                self.check(world, known.issuperset(numbers), "L1", f"recalls {numbers}, it has {known}")
+            case Kill(runner=runner):
+                self.killed.add(runner)
+            case Drain(runner=runner):
+                self.killed.add(runner)
+            case _:
+                pass
+
+    def _sent(self, world: World, send: Send) -> None:
+        for task in send.tasks:
+            self.check(world, task.seq in self.waiting, "L1", f"{task} is sent and did not wait")
+            self.check(world, task.seq in world.open, "L1", f"{task} is sent after its end")
+            del self.waiting[task.seq]
+        runner = world.runners[send.runner]
+        self.check(world, runner.is_ready, "L1", f"runner {send.runner} is sent work before its hello")
+        self.check(world, send.runner not in self.killed, "L1", f"runner {send.runner} is to end")
+        first = send.tasks[0]
+        self.check(world, len({(each.handler, each.kind) for each in send.tasks}) == 1, "L1", "mixed batch")
+        lane = world.labels.lane(first.handler, first.kind)
+        alone = (
+            runner.form is Form.PROCESS and world.labels.form(first.handler, first.kind) is not Form.PROCESS
+        )
+        declared = world.handlers[first.handler].lane is not None
+        is_unknown = not declared and world.labels.is_unknown(first.handler, first.kind)
+        pool = world.scheduler.pools[runner.form]
+        before = self.in_flight[send.runner]
+        sent = Sent(send, lane=lane, at_s=world.now, is_unknown=is_unknown, alone=alone)
+        if sent.is_long:
+            count = self._long(world, runner.form)
+            self.check(
+                world,
+                count < pool.long_slots,
+                "L2",
+                f"{count} long ones run in {runner.form} and one more starts",
+            )
+            self.check(world, pool.long_slots <= max(1, pool.slots - pool.reserve), "L2", "W - R")
+            self.check(world, pool.reserve >= 1, "L2", "there is no reserve")
+            self.long_waits_since_s.pop(runner.form, None)
+        elif sent.is_unknown:
+            self._unknown(world, pool, runner.form)
+        if len(before) >= runner.slots:
+            self.check(
+                world,
+                all(not each.is_long and not each.is_unknown for each in before) and not sent.is_unknown,
+                "L7",
+                f"runner {send.runner} is sent work behind work that is not brief",
+            )
+            self.check(world, len(before) < 2 * runner.slots, "L7", "more than one batch ahead")
+        self._limits(world, first, lane, runner.form, len(send.tasks))
+        self._overtaken(world, send, pool, runner.form)
+        before.append(sent)
+
+    def _unknown(self, world: World, pool: Pool, form: Form) -> None:
+        unknown = sum(sent.is_unknown and not sent.is_long for sent in self._all(world, form))
+        outside = max(0, pool.long_slots - self._long(world, form))
+        allowed = outside + max(1, pool.slots // 10)
+        self.check(world, unknown < allowed, "L8", f"{unknown} unknown ones run in {form}, {allowed} may")
+
+    def _limits(self, world: World, task: Task, lane: Lane, form: Form, count: int) -> None:
+        limits = world.limits
+        self.check(world, task.handler not in limits.paused_handlers, "L7", f"{task.handler} is paused")
+        self.check(world, lane not in limits.paused_lanes, "L7", f"{lane} is paused")
+        bounds = [world.handlers[task.handler].max_running]
+        if limits.handlers is not None:
+            bounds.append(limits.handlers.get(task.handler))
+        bound = min((each for each in bounds if each is not None), default=None)
+        if bound is not None:
+            used = self._used(world, task.handler) + (1 if form is Form.PROCESS else count)
+            self.check(world, used <= bound, "L7", f"{used} of {task.handler} run, {bound} may")
+
+    def _overtaken(self, world: World, send: Send, pool: Pool, form: Form) -> None:
+        first = send.tasks[0]
+        for queue in world.scheduler.waiting.queues():
+            if (queue.handler, queue.kind, queue.form) == (first.handler, first.kind, form) and queue.queued:
+                oldest_s = min(chunks[0].queued_s for chunks in queue.levels if chunks)
+                youngest_s = self._queued_s(world, send)
+                age_s = pool.lanes[queue.lane].age_s
+                self.check(
+                    world,
+                    youngest_s - oldest_s <= 3 * age_s + 0.01,
+                    "L5",
+                    f"one of {first.handler} that waits since {youngest_s:.3f} overtakes one since {oldest_s:.3f}",
+                )
+
+    def _queued_s(self, world: World, send: Send) -> float:
+        """Since when the oldest task of this batch waits."""
+        for runner in world.scheduler.pools[world.runners[send.runner].form].runners.values():
+            if runner.number == send.runner:
+                batch = runner.find(send.first)
+                if batch is not None:
+                    return batch.queued_s
+        return world.now
+
+    def looked(self, world: World, runner: SimulatedRunner, running: list[tuple[int, float]]) -> None:
+        for number, since_s in running:
+            for sent in self.in_flight[runner.number]:
+                if number in sent.numbers:
+                    cutoff_s = world.labels.cutoff_s(sent.lane.resource)
+                    if world.now - since_s > 2 * cutoff_s:
+                        sent.is_long = True
+
+    def returned(self, world: World, runner: SimulatedRunner, numbers: list[int]) -> None:
+        for number in numbers:
+            task = self._take(runner.number, number)
+            self.check(world, task is not None, "L1", f"number {number} is returned twice")
+            if task is not None:
+                self.waiting[task.seq] = task
+
+    def ended(self, world: World, runner: SimulatedRunner, run: Run, task: Task | None) -> None:
+        mine = self._take(runner.number, run.number)
+        self.check(
+            world, task is not None and task == run.task == mine, "L1", f"{run} ended as {task}, {mine}"
+        )
+
+    def settled(self, world: World, task: Task) -> None:
+        self.check(world, task.seq not in self.done, "L1", f"{task} ends twice")
+        self.done.add(task.seq)
+        self.waiting.pop(task.seq, None)
+
+    def gone(self, world: World, runner: SimulatedRunner) -> None:
+        left = [number for sent in self.in_flight.pop(runner.number) for number in sent.numbers]
+        self.check(world, not left, "L1", f"runner {runner.number} took {left} with it")
+        self.started_s.pop(runner.number, None)
+        self.killed.discard(runner.number)
+
+    def _take(self, runner: int, number: int) -> Task | None:
+        batches = self.in_flight[runner]
+        for sent in batches:
+            task = sent.numbers.pop(number, None)
+            if task is not None:
+                if not sent.numbers:
+                    batches.remove(sent)
+                return task
+        return None
+
+    # After each turn.
+
+    def turned(self, world: World) -> None:
+        try:
+            world.scheduler.check_invariants()
+        except AssertionError as error:
+            raise Broken(f"L12 is broken at {world.now:.3f} s: {error}") from error
+        queues = [queue for queue in world.scheduler.waiting.queues() if queue.queued]
+        for pool in world.scheduler.pools.values():
+            self._bounds(world, pool)
+            mine = [queue for queue in queues if queue.form is pool.form]
+            if mine:
+                self._idles(world, pool, mine)
+        self._books(world, queues)
+        self._presses(world, queues)
+        self._moves(world, queues)
+        self._memory(world)
+        self._time_outs(world)
+
+    def _books(self, world: World, queues: list[HandlerQueue]) -> None:
+        count = sum(queue.queued for queue in queues)
+        self.check(world, count == len(self.waiting), "L1", f"{count} wait, the book has {len(self.waiting)}")
+        for queue in queues:
+            lane = world.labels.lane(queue.handler, queue.kind)
+            form = Form.PROCESS if queue.alone else world.labels.form(queue.handler, queue.kind)
+            where = (queue.lane, queue.form)
+            self.check(
+                world, where == (lane, form), "L12", f"{queue.handler} waits in {where}, not {lane, form}"
+            )
+
+    def _eligible(self, world: World, queue: HandlerQueue) -> bool:
+        """May a task of it start, as far as limits go?"""
+        limits = world.limits
+        if queue.handler in limits.paused_handlers or queue.lane in limits.paused_lanes:
+            return False
+        if limits.lanes is not None and queue.lane in limits.lanes:
+            return False  # told apart from other limits by L7 only
+        bounds = [world.handlers[queue.handler].max_running, (limits.handlers or {}).get(queue.handler)]
+        used = self._used(world, queue.handler)
+        if any(bound is not None and used >= bound for bound in bounds):
+            return False
+        return queue.form is Form.PROCESS or queue.running < queue.limit
+
+    def _idles(self, world: World, pool: Pool, queues: list[HandlerQueue]) -> None:
+        busy = sum(min(len(runner.batches), runner.slots) for runner in pool.runners.values())
+        idle = [
+            runner
+            for runner in pool.runners.values()
+            if runner.state is RunnerState.READY and len(self.in_flight[runner.number]) < runner.slots
+        ]
+        if not idle or busy >= pool.slots + pool.spares:
+            return
+        long = self._long(world, pool.form)
+        unknown = sum(sent.is_unknown and not sent.is_long for sent in self._all(world, pool.form))
+        for queue in queues:
+            if not self._eligible(world, queue):
+                continue
+            if queue.lane.is_long:
+                may = long < pool.long_slots
+            elif queue.is_unknown:
+                may = long + unknown < pool.long_slots
+            else:
+                may = True
+            self.check(
+                world,
+                not may,
+                "L3",
+                f"runner {idle[0].number} idles while {queue.handler} waits in {queue.lane}",
+            )
+
+    def _presses(self, world: World, queues: list[HandlerQueue]) -> None:
+        """L4: known short work waits, though long work holds places of the reserve."""
+        pool = world.scheduler.pools[Form.PROCESS]
+        waits = any(
+            queue.form is Form.PROCESS
+            and not queue.lane.is_long
+            and not queue.is_unknown
+            and self._eligible(world, queue)
+            for queue in queues
+        )
+        truly_long = 0
+        for runner in world.runners.values():
+            if runner.form is Form.PROCESS:
+                for run, since_s in runner.true_runs():
+                    sent_long = any(sent.is_long for sent in self.in_flight[runner.number])
+                    cutoff_s = world.labels.cutoff_s(
+                        world.labels.lane(run.task.handler, run.task.kind).resource
+                    )
+                    truly_long += sent_long or world.now - since_s > 2 * cutoff_s + LOOK_S
+        alive = sum(runner.form is Form.PROCESS and runner.is_ready for runner in world.runners.values())
+        is_excused = (
+            world.now < world.disturbed_s + DISTURBED_S
+            or world.memory_share > 0.75
+            or truly_long >= pool.slots - pool.reserve + pool.spares_max
+        )
+        pressed = waits and alive - truly_long < min(pool.reserve, 1) and not is_excused
+        if not pressed:
+            self.pressed_since_s.pop("process", None)
+            return
+        since_s = self.pressed_since_s.setdefault("process", world.now)
+        self.check(
+            world,
+            world.now - since_s <= REPAIR_S,
+            "L4",
+            f"short work waits for {world.now - since_s:.2f} s, {truly_long} long ones run in {alive} processes",
+        )
+
+    def _moves(self, world: World, queues: list[HandlerQueue]) -> None:
+        for form in Form:
+            waits = any(
+                queue.form is form and queue.lane.is_long and self._eligible(world, queue) for queue in queues
+            )
+            if not waits or self._long(world, form) > 0 or world.now < world.disturbed_s + DISTURBED_S:
+                self.long_waits_since_s.pop(form, None)
+                continue
+            since_s = self.long_waits_since_s.setdefault(form, world.now)
+            waited_s = world.now - since_s
+            self.check(world, waited_s < 2.0, "L6", f"no long work of {form} moves for {waited_s:.1f} s")
+
+    def _memory(self, world: World) -> None:
+        if world.scheduler_is_guarded:
+            rooms = world.scheduler.rooms()
+            self.check(world, not any(rooms.values()), "L9", f"short of memory, and there is room: {rooms}")
+            spares = [pool.spares for pool in world.scheduler.pools.values()]
+            self.check(world, not any(spares), "L9", f"short of memory, and there are spares: {spares}")
+
+    def _time_outs(self, world: World) -> None:
+        for runner in world.runners.values():
+            if runner.form is Form.PROCESS and runner.is_ready and runner.number not in self.killed:
+                for run, since_s in runner.true_runs():
+                    timeout_s = world.handlers[run.task.handler].timeout_s
+                    if timeout_s is not None:
+                        over_s = world.now - since_s - timeout_s
+                        self.check(world, over_s < 5.2, "L10", f"{run} is {over_s:.1f} s over its time-out")
+            if not runner.is_ready and runner.number not in self.killed:
+                silent_s = world.now - self.started_s[runner.number]
+                self.check(
+                    world, silent_s < 31.0, "L10", f"runner {runner.number} says nothing for {silent_s:.0f} s"
+                )
+
+    def _bounds(self, world: World, pool: Pool) -> None:
+        alive = pool.alive()
+        if pool.form is Form.PROCESS:
+            most = pool.slots + pool.spares_max + 1 + pool.reserve + 1
+            most += world.plan.workers + 7  # after `workers` was lowered, until they are shed
+            self.check(world, len(alive) <= most, "L11", f"{len(alive)} processes, {most} may be")
+        else:
+            self.check(world, len(alive) <= world.plan.cores, "L11", f"{len(alive)} runners of {pool.form}")
+            self.check(world, 1 <= pool.each <= 256, "L11", f"{pool.each} places in a runner of {pool.form}")
+        self.check(world, 0 <= pool.spares <= pool.spares_max, "L11", f"{pool.spares} spares")
+        busy = sum(min(len(runner.batches), runner.slots) for runner in pool.runners.values())
+        self.check(
+            world, 1 <= pool.reserve < max(2, pool.slots), "L11", f"reserve {pool.reserve} of {pool.slots}"
+        )
+        if world.plan.by_room and not world.outcomes.get("died"):
+            queued = pool.lanes[Lane.CPU_SHORT].queued
+            self.check(world, queued <= 2 * QUEUE_TASKS_MAX, "L11", f"{queued} queued")
+        self.check(world, busy >= 0, "L11", "busy")
+
+    def over(self, world: World) -> None:
+        self.check(world, not self.waiting, "L1", f"{len(self.waiting)} tasks wait at the end")
+        self.check(
+            world, not world.open, "L1", f"{len(world.open)} tasks never ended: {list(world.open)[:5]}"
+        )
+        pool = world.scheduler.pools[Form.PROCESS]
+        alive, wanted = len(pool.alive()), pool.slots + 1
+        quick = sum(not runner.is_long for runner in pool.alive())
+        self.check(world, pool.spares == 0, "L11", f"{pool.spares} spares at the end")
+        self.check(
+            world, wanted <= alive <= wanted + 1, "L11", f"{alive} processes at the end, {wanted} needed"
+        )
+        self.check(
+            world, quick >= pool.reserve + 1, "L11", f"{quick} quick processes, reserve {pool.reserve}"
+        )
+        self.check(world, len(world.scheduler.reasons()) <= 1_000, "L11", "reasons")
+
+    def stuck(self, world: World) -> None:
+        some = [str(task) for task in list(world.open.values())[:3]]
+        raise Broken(f"L1 is broken: {len(world.open)} tasks wait for ever, among them {some}")
+
+    # The judge's own counts.
+
+    def _all(self, world: World, form: Form) -> list[Sent]:
+        """Batches that occupy a place; those ahead do not."""
+        return [
+            sent
+            for number, batches in self.in_flight.items()
+            if number in world.runners and world.runners[number].form is form
+            for sent in batches
+        ]
+
+    def _long(self, world: World, form: Form) -> int:
+        return sum(sent.is_long for sent in self._all(world, form))
+
+    def _used(self, world: World, handler: str) -> int:
+        used = 0
+        for number, batches in self.in_flight.items():
+            for sent in batches:
+                some = [task for task in sent.numbers.values() if task.handler == handler]
+                if some:
+                    used += 1 if world.runners[number].form is Form.PROCESS else len(some)
+        return used
