@@ -84,10 +84,13 @@ class Intake:
         return {lane: self.room(lane) for lane in Lane}
 
     def order(self, what: Callable[[], None]) -> None:
-        """`what` runs on the owner's thread, soon. Raises ExecutorStopped."""
+        """`what` runs on the owner's thread, soon; here, as long as it was never started. Raises ExecutorStopped when it has ended."""
+        if self._owner is None:
+            what()
+            return
         with self._changed:
             if not self.is_open:
-                raise ExecutorStopped("this executor is not running; start one first")
+                raise ExecutorStopped("this executor has stopped; make a new one")
             if self._orders >= ORDERS_MAX:
                 raise ExecutorFull(f"{ORDERS_MAX} orders wait for the executor; ask less often")
             self._orders += 1
@@ -95,8 +98,8 @@ class Intake:
             self._wake()
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
-        """The answer, found on the owner's thread."""
-        if self._owner is threading.current_thread():
+        """The answer, found on the owner's thread; here, while it is not running."""
+        if self._owner is None or self._owner is threading.current_thread():
             return question()
         answer: Future[Answer] = Future()
 
@@ -106,7 +109,11 @@ class Intake:
             except Exception as error:
                 answer.set_exception(error)
 
-        self.order(find)
+        try:
+            self.order(find)
+        except ExecutorStopped:
+            self._owner.join(ANSWER_S)
+            return question()
         try:
             return answer.result(ANSWER_S)
         except TimeoutError:

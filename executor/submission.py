@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from executor.errors import ExecutorStopped, HandlerError, TaskDied, TaskFailed, TaskTimedOut
+from executor.errors import ExecutorStopped, HandlerError, PayloadError, TaskDied, TaskFailed, TaskTimedOut
 from executor.handlers.declaration import Handler
 from executor.handlers.functions import SCRIPT_MODULE
 from executor.handlers.registry import registered
@@ -105,7 +105,12 @@ class TaskFuture(Future[Any]):
             super().cancel()
             self.set_running_or_notify_cancel()
         elif outcome.status is Status.DONE:
-            self.set_result(None if outcome.result is None else decode_value(outcome.result))
+            try:
+                value = None if outcome.result is None else decode_value(outcome.result)
+            except PayloadError as error:
+                self.set_exception(error)
+            else:
+                self.set_result(value)
         else:
             self.set_exception(_error(outcome))
 

@@ -71,6 +71,16 @@ def hard():
         except BaseException:
             pass
 
+@handler(timeout_s=0.2)
+def hard_in_c():
+    """Keeps the interpreter for itself: no exception and no other thread gets through."""
+    sum(range(10**12))
+
+@handler
+def keep_the_interpreter(started):
+    open(started, "w").close()
+    sum(range(10**12))
+
 @handler
 def brief(seq, killer):
     if seq == killer: os.kill(os.getpid(), 9)

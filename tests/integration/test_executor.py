@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from executor import Executor, ExecutorStopped, HandlerLoadError, Lane, Limits, Status, Task, encode_arguments
+from executor import (
+    Executor,
+    ExecutorError,
+    ExecutorStopped,
+    HandlerLoadError,
+    Lane,
+    Limits,
+    Status,
+    Task,
+    encode_arguments,
+)
 from tests.integration.executor_desk import Desk, await_file
 
 pytestmark = pytest.mark.integration
@@ -34,6 +44,20 @@ def test_values_errors_and_wrong_calls(desk: Make) -> None:
     assert one.executor.statistics().died == 0
 
 
+def test_before_the_start_it_can_be_asked_and_tuned_but_takes_nothing(module: str) -> None:
+    executor = Executor([module])
+    executor.tune(ADD_PAUSED)
+    assert executor.limits == ADD_PAUSED
+    assert executor.statistics().runners == ()
+    assert executor.labels() == []
+    assert executor.rooms() == dict.fromkeys(Lane, 0)
+    with pytest.raises(ExecutorStopped, match="start one first"):
+        executor.offer([])
+    executor.stop()
+    with pytest.raises(ExecutorError, match="make a new one"):
+        executor.start()
+
+
 @pytest.mark.parametrize("name", ["soft", "soft_async"])
 def test_soft_time_out_keeps_the_worker(desk: Make, name: str) -> None:
     one = desk()
@@ -44,10 +68,11 @@ def test_soft_time_out_keeps_the_worker(desk: Make, name: str) -> None:
     assert before <= one.pids()
 
 
-def test_hard_time_out_kills_the_worker_and_nothing_else(desk: Make) -> None:
+@pytest.mark.parametrize("name", ["hard", "hard_in_c"])
+def test_hard_time_out_kills_the_worker_and_nothing_else(desk: Make, name: str) -> None:
     one = desk()
     before = one.pids()
-    outcome = one.run("hard")
+    outcome = one.run(name)
     assert (outcome.status, "killed" in (outcome.error or "")) == (Status.TIMED_OUT, True)
     assert one.value("add", 1, 1) == 2
     assert len(before - one.pids()) == 1
@@ -77,6 +102,20 @@ def test_what_waits_and_what_runs_can_be_cancelled(desk: Make, tmp_path: Path) -
     assert one.value("add", 1, 1) == 2
 
 
+@pytest.mark.parametrize("name", ["wait_in_thread", "wait_in_loop"])
+def test_threads_and_coroutines_are_cancelled_one_by_one(desk: Make, tmp_path: Path, name: str) -> None:
+    one = desk()
+    two = [one.offer(name, str(tmp_path / "go"), str(tmp_path / f"started{n}")) for n in range(2)]
+    for n in range(2):
+        await_file(tmp_path / f"started{n}")
+    before = one.pids()
+    assert one.executor.cancel(two[0])
+    assert one.outcome(two[0]).status is Status.CANCELLED
+    (tmp_path / "go").touch()
+    assert one.outcome(two[1]).status is Status.DONE
+    assert one.pids() == before
+
+
 def test_who_does_not_heed_a_cancellation_is_killed_if_that_was_asked_for(desk: Make, tmp_path: Path) -> None:
     one = desk()
     seq = one.offer("deaf", str(tmp_path / "started"), str(tmp_path / "never"))
@@ -101,6 +140,11 @@ def test_stop_returns_what_was_not_started(desk: Make, tmp_path: Path) -> None:
     with pytest.raises(ExecutorStopped):
         one.offer("add", 1, 2)
     one.executor.stop()
+    assert one.executor.statistics().done == 2
+    assert one.executor.statistics().runners == ()
+    assert one.executor.room(Lane.CPU_SHORT) == 0
+    assert not one.executor.cancel(waiting)
+    assert one.executor.reasons() is not None
 
 
 def test_stop_under_load_gives_each_task_one_outcome(desk: Make) -> None:

@@ -104,6 +104,24 @@ def test_a_deaf_thread_is_given_up_and_its_process_goes_on(desk: Make, tmp_path:
     assert one.outcome(first).status is Status.DONE
 
 
+def test_a_process_with_too_many_deaf_threads_is_replaced_and_what_runs_there_may_finish(
+    desk: Make, tmp_path: Path
+) -> None:
+    one = desk()
+    first = one.offer("wait_in_thread", str(tmp_path / "go"), str(tmp_path / "started"))
+    await_file(tmp_path / "started")
+    (runner,) = [each for each in one.executor.statistics().runners if each.running]
+    for seq in one.offer_many("deaf_thread", [(str(tmp_path / "go"),)] * 8):
+        assert one.outcome(seq).status is Status.TIMED_OUT
+    await_that(
+        lambda: any("thread" in reason.why and "8" in reason.why for reason in one.executor.reasons()),
+        "eight threads were given up and nobody says so",
+    )
+    (tmp_path / "go").touch()
+    assert one.outcome(first).status is Status.DONE
+    await_that(lambda: not is_alive(runner.pid), "its process was kept")
+
+
 def test_who_holds_the_event_loop_pays_and_its_neighbours_do_not(desk: Make, tmp_path: Path) -> None:
     one = desk()
     neighbour = one.offer("wait_in_loop", str(tmp_path / "never"), str(tmp_path / "started"))
@@ -189,9 +207,11 @@ def test_when_the_program_is_killed_nothing_of_it_stays(tmp_path: Path, module: 
     program = os.fork()
     if program == 0:
         try:
-            one = Desk([module])
+            one = Desk([module], workers=2)
             one.offer("deaf", str(tmp_path / "started"), str(tmp_path / "never"))
+            one.offer("keep_the_interpreter", str(tmp_path / "started too"))
             await_file(tmp_path / "started")
+            await_file(tmp_path / "started too")
             pids = [*one.pids(), one.executor.zygote_pid]
             (tmp_path / "pids.new").write_text(" ".join(str(pid) for pid in pids))
             (tmp_path / "pids.new").rename(tmp_path / "pids")

@@ -183,6 +183,28 @@ def test_a_script_without_the_guard_is_told_so_and_starts_no_processes_without_e
     assert 'if __name__ == "__main__"' in ran.stderr
 
 
+def test_a_script_may_end_without_stopping_its_executor(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    careless = "executor = Executor()\n    futures = [executor.submit(square, 2)]\n    futures[0].result()"
+    script.write_text(
+        PROGRAM.replace(
+            "with Executor() as executor:\n        futures = [executor.submit(square, value) for value in range(3)]",
+            careless,
+        )
+    )
+    assert "with" not in script.read_text()
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_a_module_run_as_a_script_is_found_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").touch()
