@@ -48,7 +48,7 @@ class ParkedPartition:
     first: int
     next: int = -1
     until: int | None = None  # while acting: the end that was seen when it began
-    hole: int | None = None  # a gap was met here once
+    gap: tuple[int, int] | None = None  # the last one: (expected, met)
 
     def __post_init__(self) -> None:
         self.next = max(self.next, self.first)
@@ -56,13 +56,13 @@ class ParkedPartition:
     def look(self, offset: int, *, is_free: bool, end: int) -> Step:
         """`end`: of the partition, at least `offset + 1`. Offsets below the expected one are skipped.
 
-        A gap is GO_BACK: a record that was read before a seek took effect must not make others be passed over. Met again at the same
-        place it is a hole in the topic.
+        A gap is GO_BACK: a record that was read before a seek took effect must not make others be passed over. The same record is not read
+        twice before a seek, so the same gap again is a hole in the topic.
         """
         if offset < self.next:
             return Step.SKIP
-        if offset > self.next and self.hole != self.next:
-            self.hole = self.next
+        if offset > self.next and self.gap != (self.next, offset):
+            self.gap = self.next, offset
             return Step.GO_BACK
         if self.until is None:
             if not is_free:

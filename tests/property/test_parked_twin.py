@@ -21,6 +21,7 @@ class Topic:
         self.records = list(handlers)
         self.freed: list[int] = []
         self.origin = list(range(len(handlers)))  # offset -> which task stands there
+        self.stale: set[tuple[int, int]] = set()  # (expected, read): none is read twice before a seek
 
     def park_again(self, offset: int) -> None:
         self.records.append(self.records[offset])
@@ -31,8 +32,10 @@ def turn(topic: Topic, partition: ParkedPartition, paused: set[str], random: cha
     """One poll: records from where the reader stands, at times some from before its last seek first; perhaps not acknowledged."""
     end = len(topic.records)
     start = partition.next
-    if random.random() < 0.2:
-        start = random.randrange(partition.first, end + 1)  # stale
+    stale = random.randrange(partition.first, end + 1)
+    if random.random() < 0.2 and (partition.next, stale) not in topic.stale:
+        topic.stale.add((partition.next, stale))
+        start = stale
     acts: list[int] = []
     for offset in range(start, min(end, start + random.randint(1, 7))):
         step = partition.look(offset, is_free=topic.records[offset] not in paused, end=end)

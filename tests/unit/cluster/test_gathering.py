@@ -98,6 +98,22 @@ def test_a_lone_caller_is_sent_at_once_and_the_others_go_together(wire: Wire, ca
     assert callers.answers == {number: Submitted(key=number) for number in (1, 2, 3, 4)}
 
 
+def test_whoever_comes_while_a_gathered_call_is_on_the_wire_waits_for_the_next(
+    wire: Wire, callers: Callers
+) -> None:
+    callers.submit(1)
+    assert wire.has_begun.acquire(timeout=WITHIN_S)
+    callers.submit(2)
+    callers.until_waiting(1)
+    wire.may_end.release()
+    assert wire.has_begun.acquire(timeout=WITHIN_S)  # the call of 2
+    callers.submit(3)
+    callers.until_waiting(1)
+    wire.may_end.release(2)
+    callers.join()
+    assert wire.calls == [[1], [2], [3]]
+
+
 def test_a_call_carries_no_more_than_a_message_does(
     wire: Wire, callers: Callers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
