@@ -88,7 +88,7 @@ class Labels:
         """T: p95 of wall time up to which work is short."""
         return self._cutoffs[resource]
 
-    # Events. Each answers with the labels whose lane or form has changed.
+    # Events. Each answers with the labels whose lane or form has changed. One without a kind is also that of the kinds that share its row.
 
     def observe(
         self, handler: str, kind: str, samples: Sequence[Sample], count: int, now: float
@@ -100,7 +100,7 @@ class Labels:
         changed = classifier.observe(samples, count, now, self._cutoffs[classifier.resource])
         if samples:
             row.estimate_s = classifier.statistics.estimate_s
-        return self._changes([(handler, kind)], now) if changed else []
+        return self._changes([self._rows.key(handler, kind)], now) if changed else []
 
     def overran(self, handler: str, kind: str, running_s: float, now: float) -> list[Label]:
         """A run takes longer than twice the cut-off and is not over. Told once for each run."""
@@ -109,7 +109,7 @@ class Labels:
         classifier = row.classifier
         changed = classifier.overran(running_s, now, self._cutoffs[classifier.resource])
         row.estimate_s = classifier.statistics.estimate_s
-        return self._changes([(handler, kind)], now) if changed else []
+        return self._changes([self._rows.key(handler, kind)], now) if changed else []
 
     def tick(self, now: float) -> list[Label]:
         """As often as one likes: each second it looks for what only time tells, each 30 s where the cut-offs should be."""

@@ -51,6 +51,10 @@ class Rows:
     def own(self, handler: str, kind: str) -> Row | None:
         return self._rows.get((handler, kind))
 
+    def key(self, handler: str, kind: str) -> Key:
+        """Under which its runs are learnt."""
+        return (handler, kind if (handler, kind) in self._rows else "")
+
     def make(self, handler: str, kind: str, *, is_async: bool, shown: tuple[Lane, Form], now: float) -> Row:
         """The own row, new if need be, or the one that it has to share."""
         if kind and (handler, kind) not in self._rows and not self._has_room(handler, now):

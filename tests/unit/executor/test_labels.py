@@ -386,8 +386,11 @@ def test_after_an_overrun_tasks_go_one_at_a_time_for_a_while() -> None:
 
 def test_kinds_without_end_are_learnt_together_beyond_the_bound() -> None:
     labels = undeclared("h")
+    changes = []
     for number in range(10 * KINDS_MAX):
-        run(labels, "h", computing(1.0), 3, kind=f"user-{number}")
+        changes += run(labels, "h", computing(1.0), 3, kind=f"user-{number}")
+    # One change for each that is learnt apart, and one, without a kind, for all the others.
+    assert [each.kind for each in changes] == [*(f"user-{number}" for number in range(KINDS_MAX)), ""]
     assert len(labels.labels()) == KINDS_MAX + 1
     assert labels.lane("h", "user-639") is Lane.CPU_LONG
     assert labels.lane("h", "never seen") is Lane.CPU_LONG
