@@ -236,6 +236,8 @@ class ParkedReader:
             if place.partition in self._fresh:
                 self._fresh.discard(place.partition)
                 first = place.offset if place.offset >= 0 else self._low(place.partition)
+                if place.offset > 0:  # its former owner may not have come to delete them
+                    self._to_delete[self._topic, place.partition] = place.offset
                 partition = ParkedPartition(first)
                 self._partitions[place.partition] = partition
                 self._seek(place.partition, partition)
