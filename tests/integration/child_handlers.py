@@ -192,6 +192,34 @@ async def async_wait_for(path: str, started: str) -> str:
 
 
 @handler
+def interval(seconds: float) -> list[float]:
+    """When it ran."""
+    started_s = time.monotonic()
+    time.sleep(seconds)
+    return [started_s, time.monotonic()]
+
+
+@handler
+async def async_interval(seconds: float) -> list[float]:
+    started_s = time.monotonic()
+    await asyncio.sleep(seconds)
+    return [started_s, time.monotonic()]
+
+
+@handler
+def blink(count: int) -> None:
+    """Busy for a few dozen microseconds, so that what strikes may come at any step."""
+    for _ in range(count):
+        len("")
+
+
+@handler
+async def async_blink(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@handler
 async def hold_the_loop(path: str) -> None:
     while not os.path.exists(path):
         time.sleep(0.01)

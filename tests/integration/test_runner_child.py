@@ -85,13 +85,17 @@ def test_cancelling_strikes_nothing_but_the_number_it_names(runner: Runner, tmp_
 
 
 def test_cancelling_a_row_of_brief_tasks_never_strikes_a_neighbour(runner: Runner) -> None:
-    for _ in range(60):
-        numbers = runner.run_many("noop", [((), {})] * 32)
+    # A signal may arrive at any step: in the handler, when it has just ended, or for a task that has not begun.
+    cancelled = 0
+    for turn in range(150):
+        numbers = runner.run_many("blink", [((turn * 20,), {})] * 32)
         for number in numbers[::2]:
             runner.tell("cancel", number)
         for number in numbers:
             status = runner.outcome(number)[0]
             assert status == "done" or (status == "cancelled" and number in numbers[::2])
+            cancelled += status == "cancelled"
+    assert cancelled
 
 
 def test_a_handler_may_ask_whether_it_was_cancelled(runner: Runner, tmp_path: Path) -> None:
@@ -172,9 +176,14 @@ def test_a_death_names_the_task_that_ran(runner: Runner, name: str, code: int) -
 
 
 def test_between_batches_nobody_pays(runner: Runner) -> None:
-    runner.outcome(runner.run("add", 1, 1))
-    assert runner.table.running(1) == []
-    assert runner.table.begun == 1
+    for count in range(1, 4):
+        numbers = runner.run_mixed(
+            [("noop", ())] * 3 + [("fail" if count == 2 else "add", (1, 1)), ("noop", ())]
+        )
+        for number in numbers:
+            runner.outcome(number)
+        assert runner.table.running(1) == []
+        assert runner.table.begun == numbers[-1]
 
 
 @pytest.mark.parametrize("name", ["fork", "async_fork"])
