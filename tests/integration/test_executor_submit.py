@@ -18,7 +18,16 @@ from typing import Any
 
 import pytest
 
-from executor import Executor, ExecutorStopped, HandlerError, PayloadError, TaskDied, TaskFailed, TaskTimedOut
+from executor import (
+    Executor,
+    ExecutorStopped,
+    HandlerError,
+    Limits,
+    PayloadError,
+    TaskDied,
+    TaskFailed,
+    TaskTimedOut,
+)
 from tests.integration.executor_desk import WAIT_S, await_file
 
 pytestmark = pytest.mark.integration
@@ -241,7 +250,10 @@ def test_neighbours_of_a_crash_get_their_results(executor: Executor, functions: 
     """In a batch those before the culprit may have lost their answers, and those behind it never began."""
     for future in [executor.submit(functions.die_if, number, -1) for number in range(100)]:
         future.result(WAIT_S)
+    paused = Limits(paused_handlers=frozenset({"functions_under_test:die_if"}))
+    executor.tune(paused)  # so that they travel in whole batches
     futures = {executor.submit(functions.die_if, number, 150): number for number in range(300)}
+    executor.tune(Limits())
     died = [futures[future] for future in as_completed(futures, WAIT_S) if future.exception() is not None]
     assert died == [150]
 
