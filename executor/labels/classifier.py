@@ -186,17 +186,12 @@ class Classifier:
                 self.why = f"so far: {self._p95(cutoff_s)}"
 
     def _judge_overruns(self, cutoff_s: float) -> bool:
-        """To long at once, if there is cause."""
-        statistics = self.statistics
-        limit_ms = 2000 * cutoff_s
-        if len(self._overruns) == OVERRUNS and self._ordinal - self._overruns[0] < OVERRUNS_AMONG:
-            among = min(self._ordinal, OVERRUNS_AMONG)
-            self._turn(True, f"{OVERRUNS} of the last {among} runs took more than {limit_ms:g} ms")
-            return True
-        if self.is_settled and statistics.quantile_s(0.95) > 2 * cutoff_s:
-            self._turn(True, self._p95(cutoff_s))
-            return True
-        return False
+        """To long at once, if there is cause. No need to ask for p95 as well: it cannot rise above without these."""
+        if len(self._overruns) < OVERRUNS or self._ordinal - self._overruns[0] >= OVERRUNS_AMONG:
+            return False
+        among = min(self._ordinal, OVERRUNS_AMONG)
+        self._turn(True, f"{OVERRUNS} of the last {among} runs took more than {2000 * cutoff_s:g} ms")
+        return True
 
     def _turn(self, to_long: bool, why: str) -> None:
         """What was measured before the handler changed would only blur what it is now."""

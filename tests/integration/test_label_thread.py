@@ -36,11 +36,11 @@ def learnt(lane: Lane, samples: int = 100) -> Label:
 class Desk:
     """One node's ledger, executor and labels."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, peers: list[str]) -> None:
         self.address = free_addresses(1)[0]
         self.failures: list[BaseException] = []
         self.labels = ClusterLabels(self.address, failed=self.failures.append)
-        self.keys = KeyService(self.address, [], folder, tables=[self.labels.table])
+        self.keys = KeyService(self.address, peers, folder, tables=[self.labels.table])
         self.outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self.executor = Executor(
             ["tests.integration.learnt_handlers"],
@@ -50,7 +50,6 @@ class Desk:
 
     def start(self) -> None:
         self.keys.start()
-        self.keys.wait_ready()
         self.executor.start()
         self.labels.start(self.keys, self.executor)
 
@@ -69,9 +68,10 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+    made = Desk(tmp_path, peers=[])
     try:
         made.start()
+        made.keys.wait_ready()
         yield made
     finally:
         made.close()
@@ -113,3 +113,24 @@ def test_a_node_that_is_no_member_loses_its_vote(desk: Desk) -> None:
     # Then the leader forgets what has left.
     until(lambda: desk.nodes() == {desk.address}, "only members vote", WITHIN_S)
     until(lambda: desk.labels.lane_for("naps", "") is Lane.CPU_LONG, "the member's label routes", WITHIN_S)
+
+
+def test_without_a_majority_nothing_is_told_and_tasks_go_where_they_went(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "cluster.labels")
+    # Given a node whose peers never answer.
+    desk = Desk(tmp_path, peers=free_addresses(2))
+    try:
+        desk.start()
+        # When it learns something.
+        for seq in range(3):
+            desk.offer(seq, 0.3)
+            desk.outcomes.get(timeout=WITHIN_S)
+        # Then it keeps that to itself, and goes on.
+        until(lambda: "labels_not_told" in caplog.text, "it could not tell", WITHIN_S)
+        assert desk.nodes() == set()
+        assert desk.labels.lane_for("naps", "") is Lane.CPU_SHORT
+    finally:
+        desk.close()
+    assert desk.failures == []

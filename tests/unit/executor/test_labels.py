@@ -105,6 +105,21 @@ def test_the_cut_off_climbs_to_800_ms_pdf_becomes_short_and_train_stays_long() -
     assert labels.cutoff_s(Resource.IO) == 0.1
 
 
+def test_work_that_is_declared_short_is_reckoned_among_the_short_wherever_the_line_is() -> None:
+    # Given short tasks that wait behind much longer ones.
+    for lane, is_moved in ((None, True), (Lane.CPU_SHORT, False)):
+        labels = labels_of(Handler(name="brief"), Handler(name="longer", lane=lane), Handler(name="rare"))
+        labels.resize(Resource.CPU, 4)
+        for second in range(100):
+            now = float(second)
+            labels.observe("brief", "", [computing(0.002)] * 200, 200, now)
+            labels.observe("longer", "", [computing(0.09)] * 20, 20, now)
+            labels.observe("rare", "", [computing(3.0)], 1, now) if second % 5 == 0 else None
+            labels.tick(now)
+        # Then the line comes down between them, unless a declaration keeps them together.
+        assert (labels.cutoff_s(Resource.CPU) < 0.1) == is_moved
+
+
 # Turning long.
 
 
@@ -188,6 +203,16 @@ def test_one_long_run_in_a_hundred_turns_nothing() -> None:
     for number in range(5_000):
         run(labels, "h", computing(1.0 if number % 100 == 99 else 0.002), 1, now=number / 10)
     assert labels.reasons() == ()
+
+
+def test_between_the_cut_off_and_twice_of_it_the_first_label_is_long_and_a_short_one_stays() -> None:
+    fresh, known = undeclared("h"), undeclared("h")
+    run(fresh, "h", computing(0.15), 50)
+    assert fresh.lane("h", "") is Lane.CPU_LONG
+    assert fresh.labels()[0].why.startswith("first label: p95 > 100 ms")
+    run(known, "h", computing(0.05), 50)
+    run(known, "h", computing(0.15), 1_000)
+    assert known.lane("h", "") is Lane.CPU_SHORT
 
 
 # And back.
