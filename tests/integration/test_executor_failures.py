@@ -20,7 +20,7 @@ Make = Callable[..., Desk]
 
 def settle_as_brief(one: Desk, handler: str, *args: object) -> None:
     """Enough runs that tasks of it travel in batches."""
-    for seq in one.offer_many(handler, [args] * 60):
+    for seq in one.offer_many(handler, [args] * 1000):
         assert one.outcome(seq).status is Status.DONE
 
 

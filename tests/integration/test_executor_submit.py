@@ -248,7 +248,7 @@ def test_a_future_is_cancelled_while_it_waits_and_while_it_runs(
 
 def test_neighbours_of_a_crash_get_their_results(executor: Executor, functions: ModuleType) -> None:
     """In a batch those before the culprit may have lost their answers, and those behind it never began."""
-    for future in [executor.submit(functions.die_if, number, -1) for number in range(100)]:
+    for future in [executor.submit(functions.die_if, number, -1) for number in range(1000)]:
         future.result(WAIT_S)
     paused = Limits(paused_handlers=frozenset({"functions_under_test:die_if"}))
     executor.tune(paused)  # so that they travel in whole batches
