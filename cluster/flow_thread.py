@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -57,11 +58,9 @@ DRAIN_LOOK_S = 0.02
 ITEMS_MAX = 1000  # of the queue in one turn
 MARK_KEYS_MAX = 4096
 MARKS_IN_FLIGHT_MAX = 4
-MARK_FEW_KEYS = 64  # so few are marked within 2 ms: somebody may wait for the result
 MARK_EVERY_S = (
-    0.002,
-    0.010,
-)  # between two marks of few keys and of many: an entry of the ledger costs as much as 400 keys in it
+    0.010  # an entry of the ledger costs as much as 400 keys in it; the first after a pause goes at once
+)
 RETRY_AFTER_S = 0.2  # between two tries of a mark or a produce that got no answer
 NIL = b"\xc0"  # the result None: nothing is stored for it
 HELD_BYTES_MAX = 256 << 20  # of records in flight; above, nothing is fetched
@@ -119,6 +118,7 @@ class FlowThread:
         self._core = TaskFlow()
         self._consumers: dict[str, LaneConsumer] = {}  # by topic
         self._inbox: queue.SimpleQueue[_Inbox] = queue.SimpleQueue()
+        self._answered: deque[_MarkAnswered] = deque()  # wakes nobody: only offsets wait for it
         self._unmarked: dict[str, list[int]] = {}
         self._marks_in_flight = 0
         self._marked_at = 0.0
@@ -199,6 +199,8 @@ class FlowThread:
             pass
         runs, self._unoffered = self._unoffered, []
         arrived = dict.fromkeys(LANES, 0)
+        while self._answered:
+            items.append(self._answered.popleft())
         for item in items:
             if isinstance(item, RawRecords):
                 arrived[item.place.lane] += len(item.offsets)
@@ -218,13 +220,14 @@ class FlowThread:
 
     def _wait_s(self) -> float:
         """Until the next event, or the next mark is due."""
-        if self._marks_in_flight >= MARKS_IN_FLIGHT_MAX or not any(self._unmarked.values()):
+        if not any(self._unmarked.values()):
             return TICK_S
+        if self._marks_in_flight >= MARKS_IN_FLIGHT_MAX:
+            return MARK_EVERY_S  # an answer wakes nobody
         return min(TICK_S, max(0.0, self._marks_due() - time.monotonic()))
 
     def _marks_due(self) -> float:
-        few = sum(map(len, self._unmarked.values())) < MARK_FEW_KEYS
-        return max(self._retry_marks_at, self._marked_at + MARK_EVERY_S[0 if few else 1])
+        return max(self._retry_marks_at, self._marked_at + MARK_EVERY_S)
 
     def _events(self, item: _Inbox) -> Sequence[Event]:
         match item:
@@ -457,4 +460,4 @@ class FlowThread:
                 future.add_done_callback(partial(self._marked, outcome, batch))
 
     def _marked(self, outcome: str, keys: Sequence[int], future: Future[list[ExecuteAnswer]]) -> None:
-        self._inbox.put(_MarkAnswered(outcome=outcome, keys=keys, future=future))
+        self._answered.append(_MarkAnswered(outcome=outcome, keys=keys, future=future))
