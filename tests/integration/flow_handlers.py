@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from executor import Context, handler
+from executor import handler
 
 HELD_S_MAX = 60.0
 
@@ -34,6 +34,11 @@ def hold(until: str) -> None:
         time.sleep(0.01)
 
 
-@handler(lane="cpu-short")
-def count_attempts(context: Context, file: str) -> None:
-    _note(file, f"{context.key}:{context.attempt}")
+@handler(lane="io-short")
+def hold_io(until: str) -> None:
+    hold(until)
+
+
+@handler(lane="io-short")
+def note_io(file: str, word: str) -> None:
+    _note(file, word)

@@ -11,9 +11,12 @@ import pytest
 
 from bench.node_group import free_ports
 from cluster.api import NewTask, TaskState
+from cluster.envelope import Envelope, encode_envelope, encode_key
+from cluster.kafka.confluent import TaskProducer
 from cluster.node import Node
+from cluster.routing import task_topic
 from cluster.settings import NodeSettings
-from executor import encode_arguments
+from executor import Lane, encode_arguments
 
 pytestmark = pytest.mark.integration
 
@@ -100,3 +103,48 @@ def test_a_task_of_high_priority_does_not_wait_behind_low_ones_that_came_before(
     await_true(lambda: "high" in lines(notes))
     assert lines(notes).index("high") - before < 500
     assert len(lines(notes)) < len(low)
+
+
+def test_a_record_in_the_wrong_lane_runs_where_there_is_room_and_is_moved_where_there_is_none(
+    node: Node, kafka: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    # Given a record of an io-short handler in the topic of another lane, as after a change of label
+    notes, go = tmp_path / "notes", tmp_path / "go"
+    wrong = task_topic(topic_prefix, "cpu-short", "normal")
+    with contextlib.closing(_Misplacing(kafka, wrong)) as misplacing:
+        misplacing.store(node, "note_io", str(notes), "with room")
+        await_true(lambda: lines(notes) == ["with room"])
+        assert node.view().counters["moved"] == 0
+        # When its own lane is full
+        held = submit(node, "hold_io", 3000, str(go))
+        await_true(lambda: node.view().counters["delivered"] > 1)
+        await_true(lambda: room_of(node, "io-short") == 0)
+        moved = misplacing.store(node, "note_io", str(notes), "without room")
+        # Then it goes there and waits its turn
+        await_true(lambda: node.view().counters["moved"] == 1)
+        assert lines(notes) == ["with room"]
+        go.touch()
+        assert node.wait([*held, moved], timeout_s=WITHIN_S) == []
+        assert lines(notes) == ["with room", "without room"]
+
+
+class _Misplacing:
+    """Stores tasks in a topic of its choice."""
+
+    def __init__(self, kafka: str, topic: str) -> None:
+        self._topic = topic
+        self._producer = TaskProducer(kafka, acks="all", name="test")
+
+    def store(self, node: Node, handler: str, *args: object) -> int:
+        (key,) = node.reserve(1, timeout_s=WITHIN_S)
+        envelope = Envelope(handler=handler, arguments=encode_arguments(args, {}))
+        record = (self._topic, encode_key(key), encode_envelope(envelope))
+        assert self._producer.produce_many([record], timeout_s=WITHIN_S) == [None]
+        return key
+
+    def close(self) -> None:
+        self._producer.stop()
+
+
+def room_of(node: Node, lane: str) -> int:
+    return node._executor.room(Lane(lane))
