@@ -1,6 +1,6 @@
 """The label of one (handler, kind), from what its runs cost: which resource, short or long, and why. A pure core.
 
-It begins *open*: the first runs only hint. It is *settled* when there is enough to judge: 50 samples, or 10 that took 10 s together; for
+It begins *open*: the first runs only hint. It is *settled* when there is enough to judge: 50 samples, or 10 that took 10 s together or stand for 100 runs; for
 "long" three runs that overran are enough. From then on it changes with hysteresis: to long at once, to short only after minutes, between
 cpu and io only after three windows that agree. A wrong "short" makes others wait; a wrong "long" only costs its own tasks some time.
 
@@ -17,7 +17,9 @@ from executor.labels.statistics import Statistics
 from executor.task import Resource, Sample
 
 SETTLED_SAMPLES = 50
-SETTLED_FEW_SAMPLES, SETTLED_FEW_S = 10, 10.0  # long runs say more, and 50 of them may take an hour
+SETTLED_FEW_SAMPLES = 10
+SETTLED_FEW_S = 10.0  # long runs say more, and 50 of them may take an hour
+SETTLED_FEW_AMONG = 100  # runs; who is not measured each time is known to be brief
 
 CPU_S = 0.020  # who computes that long is in the way of others, unless it hardly does anything but wait
 SHARE_CPU, SHARE_CPU_HARDLY = 0.5, 0.05
@@ -154,7 +156,8 @@ class Classifier:
         before = self._verdict()
         statistics = self.statistics
         is_enough = statistics.samples >= SETTLED_SAMPLES or (
-            statistics.samples >= SETTLED_FEW_SAMPLES and statistics.wall_total_s >= SETTLED_FEW_S
+            statistics.samples >= SETTLED_FEW_SAMPLES
+            and (statistics.wall_total_s >= SETTLED_FEW_S or statistics.runs >= SETTLED_FEW_AMONG)
         )
         if is_enough and not self.is_resource_settled:
             self.is_resource_settled = True

@@ -382,6 +382,15 @@ def test_kinds_are_learnt_apart() -> None:
     assert labels.statistics()["thumb"].count == 120
 
 
+def test_brief_runs_that_are_measured_one_in_sixteen_are_known_from_ten_samples() -> None:
+    labels, runs = undeclared("h"), 0
+    while labels.is_unknown("h", ""):
+        labels.observe("h", "", [computing(5e-6)] if runs % 16 == 0 else [], 1, 0.0)
+        runs += 1
+    assert runs == 9 * 16 + 1
+    assert labels.batch_tasks("h", "") == 64
+
+
 # What travels together.
 
 
