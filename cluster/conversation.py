@@ -22,6 +22,7 @@ ATTEMPT_S = 5.0  # one node's chance to answer; longer than an election, so a he
 VIEW_S = 2.0  # a dead host must not hold up the list of the living
 WAIT_SLICE_S = 5.0  # as in the server
 CHANGE_S = 20.0  # a node that joins is fed the whole ledger first
+BLOCK_SHOULD_LAST_S = 1.0  # all submits of a client wait while one draws keys
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 1.0
 RESULT_PAUSE_S = 0.05  # the mark is replicated faster than the result is read back from Kafka
@@ -66,6 +67,7 @@ class Conversation:
         self.addresses = tuple(addresses)
         self._current = 0
         self._keys_block = keys_block
+        self._keys_drawn_s: float | None = None
         self._keys: deque[int] = deque()
         self._clock = clock
 
@@ -251,13 +253,21 @@ class Conversation:
             try:
                 drawn.append(self._keys.popleft())  # atomic, so that threads never share a key
             except IndexError:
-                wanted = min(max(count - len(drawn), self._keys_block), wire.TASKS_MAX)
+                wanted = min(max(count - len(drawn), self._block_of_now()), wire.KEYS_MAX)
                 response = yield from self._call("Reserve", pb.ReserveRequest(count=wanted), deadline)
                 fresh = range(response.first, response.first + response.count)
                 missing = count - len(drawn)
                 drawn += fresh[:missing]
                 self._keys.extend(fresh[missing:])
         return drawn
+
+    def _block_of_now(self) -> int:
+        """A block that is used up within a second was too small: the next is twice as large. What is left at the end is never used."""
+        now = self._clock()
+        is_fast = self._keys_drawn_s is not None and now - self._keys_drawn_s < BLOCK_SHOULD_LAST_S
+        self._keys_block = min(self._keys_block * 2, wire.KEYS_MAX) if is_fast else self._keys_block
+        self._keys_drawn_s = now
+        return self._keys_block
 
     def _call(self, method: str, request: Any, deadline: float, *, attempt_s: float = ATTEMPT_S) -> Steps:
         pause_s, failures = PAUSE_FIRST_S, 0

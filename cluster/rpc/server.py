@@ -83,8 +83,8 @@ class _Servicer(quorate_pb2_grpc.QuorateServicer):
         return wire.submitted_to_message(answers)
 
     def Reserve(self, request: pb.ReserveRequest, context: grpc.ServicerContext) -> pb.ReserveResponse:
-        if not 1 <= request.count <= wire.TASKS_MAX:
-            _refuse(context, f"{request.count} keys asked for: reserve 1 to {wire.TASKS_MAX} a call")
+        if not 1 <= request.count <= wire.KEYS_MAX:
+            _refuse(context, f"{request.count} keys asked for: reserve 1 to {wire.KEYS_MAX} a call")
         keys = _answer(context, lambda: self._api.reserve(request.count, timeout_s=_left_s(context)))
         return pb.ReserveResponse(first=keys.start, count=len(keys))
 

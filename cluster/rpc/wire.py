@@ -21,6 +21,7 @@ MESSAGE_BYTES_MAX = (
     16 * 1024 * 1024
 )  # a batch of submits; a single payload is limited to 900 kB by the executor
 RETRY_AFTER = "retry-after-s"  # the trailer of RESOURCE_EXHAUSTED; without it, it is gRPC's own word for a message over the limit
+KEYS_MAX = 8192  # in one call of Reserve: some seconds of a client's fast submits
 TASKS_MAX = 1000  # tasks or keys in one call: bounds the time a node's thread is busy with one caller
 
 
