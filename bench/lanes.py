@@ -39,6 +39,7 @@ SETTLED_AFTER_S = 5.0
 THREADS = 4
 LAST_START_WITHIN_S = 2.0  # of the last short task; what has not started by then has waited at least so long
 LOOK_EVERY_S = 0.02
+WARM_UP_TASKS = 200
 
 Values = defaultdict[str, list[float]]
 
@@ -129,6 +130,15 @@ def let_loose(ground: Ground, kind: str, file: Path, *, short_s: float, alone_s:
         ended_ns=ended_ns,
     )
     return Run(flood=flood, began_s=began_ns / 1e9, samples=samples, reasons=ground.reasons())
+
+
+def warm_up(directory: Path, kafka: str) -> None:
+    """A broker that has just started answers its first calls ten times slower; that is no matter of lanes."""
+    file = directory / "warm"
+    with NodeGround(directory / "cluster", kafka) as ground:
+        for _ in range(WARM_UP_TASKS):
+            ground.submit("note_start", [time.monotonic_ns(), str(file)])
+        await_starts(file, WARM_UP_TASKS)
 
 
 def await_starts(file: Path, count: int) -> None:
@@ -239,6 +249,8 @@ def main() -> None:
             kafka = ended.enter_context(bench_broker(options.directory))
         except BrokerError as error:
             whys[""] = f"no broker: {error}"
+        else:
+            warm_up(directory, kafka)
         for number in range(plan.runs):
             for kind in plan.floods if not whys else ():
                 place = directory / f"node-{number}"
