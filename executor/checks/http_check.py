@@ -98,7 +98,7 @@ class HttpCheck:
             try:
                 with self._opener(deadline).open(request, timeout=self._timeout_s) as response:
                     status = int(response.status)
-                    body = response.read(BODY_BYTES_MAX + 1) if self._read is not None else b""
+                    body = _body(response) if self._read is not None else b""
             except (OSError, http.client.HTTPException, ValueError) as error:
                 if deadline.is_over or isinstance(error, TimeoutError):
                     return self._late()
@@ -133,6 +133,14 @@ class HttpCheck:
             opener.add_handler(handler)
         opener.add_handler(_Web(deadline, self._tls or ssl.create_default_context()))
         return opener
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    """Whole, or longer than it may be; raises IncompleteRead for one that was cut, which a read of a limited length does not."""
+    body = response.read(BODY_BYTES_MAX + 1)
+    if response.length and len(body) <= BODY_BYTES_MAX:
+        raise http.client.IncompleteRead(body, response.length)
+    return body
 
 
 class _Web(urllib.request.HTTPHandler):
