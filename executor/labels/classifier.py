@@ -1,8 +1,9 @@
 """The label of one (handler, kind), from what its runs cost: which resource, short or long, and why. A pure core.
 
-It begins *open*: the first runs only hint. It is *settled* when there is enough to judge: 50 samples, or 10 that took 10 s together or stand for 100 runs; for
-"long" three runs that overran are enough. From then on it changes with hysteresis: to long at once, to short only after minutes, between
-cpu and io only after three windows that agree. A wrong "short" makes others wait; a wrong "long" only costs its own tasks some time.
+It begins *open*: the first runs only hint. It is *settled* when there is enough to judge: 50 samples, or 10 that took 10 s together or
+stand for 100 runs; for "long" three runs that overran are enough. From then on it changes with hysteresis: to long at once, to short only
+after minutes, between cpu and io only after three windows that agree. A wrong "short" makes others wait; a wrong "long" only costs its own
+tasks some time.
 
 The resource is never told by cpu / wall alone: beside a busy thread of the same process pure computing shows 0.3, native code 0.05. A
 coroutine belongs to its loop, and to io, until it holds the loop up.
