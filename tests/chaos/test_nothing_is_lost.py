@@ -50,7 +50,8 @@ def hold(marker, told):
 @handler
 def pass_gate(gates, file, context):
     """Waits for a byte at the gate of its node; then one line: the effect, and whose worker did it."""
-    node = os.getppid()
+    with open(f"/proc/{os.getppid()}/stat") as zygote:  # the node's child, and this process's parent
+        node = int(zygote.read().rpartition(")")[2].split()[1])
     gate = os.open(f"{gates}/{node}", os.O_RDONLY)
     os.read(gate, 1)
     os.close(gate)
