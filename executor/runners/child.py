@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import faulthandler
 import inspect
 import mmap
 import os
@@ -45,6 +46,7 @@ def main(birth: Birth) -> int:
     """Serves one life of a runner; returns its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stay)
+    faulthandler.enable()  # the last words of a process that C code brings down go to the real stderr
     data, control = socket.socket(fileno=birth.data_fd), socket.socket(fileno=birth.control_fd)
     for each in (data, control):
         each.set_inheritable(False)

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import hashlib
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -273,6 +274,12 @@ async def async_fork(path: str, end: str) -> str:
     return "original"
 
 
+@handler
+def pool(method: str) -> list[int]:
+    with multiprocessing.get_context(method).Pool(2) as workers:
+        return workers.map(abs, [-1, -2, -3])
+
+
 # Output
 
 
@@ -308,6 +315,19 @@ def say_by_others() -> None:
     thread.start()
     thread.join()
     subprocess.run([sys.executable, "-c", "import sys; sys.stderr.write('from a program')"], check=True)
+
+
+@handler
+def say_later(path: str, said: str) -> None:
+    """A thread that outlives its task."""
+
+    def speak() -> None:
+        while not os.path.exists(path):
+            time.sleep(0.002)
+        print("long after")
+        _appear(said)
+
+    threading.Thread(target=speak, daemon=True).start()
 
 
 @handler
@@ -387,3 +407,9 @@ async def steps(count: int, seconds: float) -> None:
     for _ in range(count):
         burn(seconds)
         await asyncio.sleep(seconds)
+
+
+@handler
+async def wait_in_the_loop(seconds: float) -> None:
+    """What a coroutine must not do."""
+    time.sleep(seconds)

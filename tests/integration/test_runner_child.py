@@ -173,6 +173,8 @@ def test_a_death_names_the_task_that_ran(runner: Runner, name: str, code: int) -
     assert runner.await_end() == code
     assert runner.table.running(1)[0][0] == 2  # the second one pays
     assert 3 not in runner.ended
+    if name == "segfault":
+        assert "in segfault" in runner.close()
 
 
 def test_between_batches_nobody_pays(runner: Runner) -> None:
@@ -198,6 +200,12 @@ def test_a_copy_of_the_process_never_answers(runner: Runner, tmp_path: Path, nam
     assert decode_value(runner.outcome(1)[1]) == "original"
     assert runner.outcome(2)[0] == "done"
     assert runs.read_text() == "2\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_handler_may_use_processes_of_its_own(runner: Runner, method: str) -> None:
+    assert decode_value(runner.outcome(runner.run("pool", method))[1]) == [1, 2, 3]
+    assert runner.outcome(runner.run("noop"))[0] == "done"
 
 
 def test_when_the_node_is_gone_the_process_ends_amid_a_handler(runner: Runner, tmp_path: Path) -> None:

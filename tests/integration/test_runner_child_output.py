@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executor import Form
-from tests.integration.runner_driver import Runner
+from tests.integration.runner_driver import Runner, await_file
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +49,17 @@ def test_threads_of_a_handler_are_heard_and_programs_write_where_they_always_wou
     errors = runner.close()
     assert "from a program" in errors
     assert "said at import, by no task\n" in errors
+
+
+def test_what_is_said_between_tasks_belongs_to_none(
+    start_runner: Callable[..., Runner], tmp_path: Path
+) -> None:
+    runner = start_runner()
+    runner.outcome(runner.run("say_later", str(tmp_path / "go"), str(tmp_path / "said")))
+    (tmp_path / "go").touch()
+    await_file(tmp_path / "said")
+    assert runner.outcome(runner.run("noop"))[5] is None
+    assert "long after\n" in runner.close()
 
 
 def test_the_logger_of_the_context_is_heard_from_info_on(start_runner: Callable[..., Runner]) -> None:

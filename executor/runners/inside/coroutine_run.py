@@ -80,7 +80,7 @@ class CoroutineRun:
         known.pace.left -= 1
         is_measured = known.pace.left <= 0
         assert form.origin is not None
-        steps = Steps(known.function(*args, **kwargs), form.origin, is_measured=is_measured)
+        steps = Steps(known.function(*args, **kwargs), form.origin, form.run_queue if is_measured else None)
         timer = form.limit(self, known.timeout_s) if known.timeout_s is not None else None
         self._is_inside = True
         started_s = time.perf_counter()
@@ -98,7 +98,8 @@ class CoroutineRun:
         return Sample(
             wall_s=wall_s,
             cpu_s=steps.cpu_s,
-            blocked_s=max(0.0, wall_s - steps.cpu_s),
+            blocked_s=max(0.0, wall_s - steps.cpu_s - steps.run_queue_s),
+            run_queue_s=steps.run_queue_s,
             io_s=min(io_s, wall_s),
             step_s=steps.longest_s,
             exact=self._is_alone and self._form.begun == self._begun,

@@ -32,6 +32,7 @@ class Gate:
         self.why: type[TimeLimitExceeded] | type[TaskCancelled] = TaskCancelled
         self.is_ticking = False  # the timer is set
         self._deadline_s = math.inf
+        self._limited = 0  # the task that the deadline belongs to
         self._cancelled = 0
         self._coroutine: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._main = threading.main_thread().ident or 0
@@ -46,6 +47,7 @@ class Gate:
 
     def limit(self, timeout_s: float | None) -> None:
         """The running task's time, None for no limit. One timer serves a row of brief tasks: it is set again only when it rang."""
+        self._limited = self.running
         if timeout_s is None:
             self._deadline_s = math.inf
             if self.is_ticking:
@@ -72,8 +74,8 @@ class Gate:
 
     def _ring(self, signal_number: int, frame: FrameType | None) -> None:
         self.is_ticking = False
-        if not self.running or self._deadline_s == math.inf:
-            return
+        if not self.running or self.running != self._limited or self._deadline_s == math.inf:
+            return  # a task that has just begun sets the timer itself
         rest_s = self._deadline_s - time.monotonic()
         if rest_s > 0:
             self.is_ticking = True

@@ -26,6 +26,7 @@ from executor.runners.inside.answers import Answers
 from executor.runners.inside.calls import NO_ARGUMENTS, Calls, ending
 from executor.runners.inside.copies import Origin
 from executor.runners.inside.coroutine_run import CoroutineRun
+from executor.runners.inside.meter import RunQueue
 from executor.runners.inside.output import Output
 from executor.runners.inside.side_thread import SideThread
 from executor.runners.inside.threads_form import ABANDON_S
@@ -57,6 +58,7 @@ class LoopForm:
         self.calls = calls
         self.output = output
         self.side = side
+        self.run_queue = RunQueue()
         self.begun = 0
         self.stuck = 0
         self.origin: Origin | None = None

@@ -18,23 +18,29 @@ BRIEF_S = 50e-6  # below this mean: 1 task in 16
 LIGHT_S = 500e-6  # below this mean: 1 task in 4, so that reading stays under 2 % of the work
 BRIEF_EVERY, LIGHT_EVERY = 16, 4
 MEAN_WEIGHT = 0.2
+ALWAYS_COUNT = 64  # the first runs are all measured, so that a label comes soon
 _PAGE_BYTES = resource.getpagesize()
 
 
 class Pace:
     """When to read the clocks for one handler. `left` counts down; at 0 the task at hand is measured."""
 
-    __slots__ = ("_mean_s", "left")
+    __slots__ = ("_count", "_mean_s", "left")
 
     def __init__(self) -> None:
+        self._count = 0
         self._mean_s: float | None = None
         self.left = 1
 
     def learn(self, wall_s: float) -> None:
         """After a measured task: how many until the next."""
+        self._count += 1
         mean_s = wall_s if self._mean_s is None else self._mean_s + MEAN_WEIGHT * (wall_s - self._mean_s)
         self._mean_s = mean_s
-        self.left = BRIEF_EVERY if mean_s < BRIEF_S else LIGHT_EVERY if mean_s < LIGHT_S else 1
+        if self._count < ALWAYS_COUNT or mean_s >= LIGHT_S:
+            self.left = 1
+        else:
+            self.left = BRIEF_EVERY if mean_s < BRIEF_S else LIGHT_EVERY
 
 
 def rss_bytes() -> int:
@@ -43,12 +49,29 @@ def rss_bytes() -> int:
         return int(statm.read().split()[1]) * _PAGE_BYTES
 
 
+class RunQueue:
+    """How long this thread has waited for a core, in seconds; always 0 where the kernel does not tell."""
+
+    def __init__(self) -> None:
+        self._descriptor = _open(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+
+    def read(self) -> float:
+        if self._descriptor < 0:
+            return 0.0
+        return int(os.pread(self._descriptor, 80, 0).split()[1]) / 1e9
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
 class Meter:
     """The clocks of one thread. `is_alone`: the thread runs the only task of its process, so memory growth is that task's."""
 
     def __init__(self, *, is_alone: bool) -> None:
         self._is_alone = is_alone
-        self._schedstat = _open(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self._run_queue = RunQueue()
         self._statm = _open("/proc/self/statm") if is_alone else -1
         self._wall_s = self._cpu_s = self._run_queue_s = 0.0
         self._rss = self._switches = 0
@@ -57,7 +80,7 @@ class Meter:
         self._rss = self._memory()
         if not self._is_alone:
             self._switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-        self._run_queue_s = self._run_queue()
+        self._run_queue_s = self._run_queue.read()
         self._cpu_s = time.thread_time()
         self._wall_s = time.perf_counter()
 
@@ -65,7 +88,7 @@ class Meter:
         """`probe_s`: how much a thread of this process waits for the interpreter each time it wakes; taken off what looks blocked."""
         wall_s = time.perf_counter() - self._wall_s
         cpu_s = time.thread_time() - self._cpu_s
-        run_queue_s = self._run_queue() - self._run_queue_s
+        run_queue_s = self._run_queue.read() - self._run_queue_s
         blocked_s = wall_s - cpu_s - run_queue_s
         if probe_s > 0.0:
             switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - self._switches
@@ -81,15 +104,10 @@ class Meter:
         )
 
     def close(self) -> None:
-        for descriptor in (self._schedstat, self._statm):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._schedstat = self._statm = -1
-
-    def _run_queue(self) -> float:
-        if self._schedstat < 0:
-            return 0.0
-        return int(os.pread(self._schedstat, 80, 0).split()[1]) / 1e9
+        self._run_queue.close()
+        if self._statm >= 0:
+            os.close(self._statm)
+            self._statm = -1
 
     def _memory(self) -> int:
         return int(os.pread(self._statm, 80, 0).split()[1]) * _PAGE_BYTES if self._statm >= 0 else 0

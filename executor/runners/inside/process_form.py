@@ -64,7 +64,6 @@ class ProcessForm:
     def serve(self, origin: Origin) -> None:
         """Runs what comes until the node closes its side or `drain` closes ours."""
         reader = FrameReader()
-        self._output.everywhere = self._capture
         while data := self._data.recv(RECEIVE_BYTES):
             for message in reader.feed(data):
                 if message[0] == "run":
@@ -72,7 +71,6 @@ class ProcessForm:
                 elif message[0] == "load":
                     for name, module, file in message[1]:
                         self._functions.announce(name, module, file)
-        self._output.everywhere = None
 
     def forget(self) -> None:
         """In a copy of this process: nothing is struck, nothing is kept."""
@@ -101,12 +99,15 @@ class ProcessForm:
 
     def _run(self, first: int, tasks: list[list[Any]], origin: Origin) -> None:
         waiting = enumerate(tasks, first)
+        self._output.everywhere = self._capture
         while True:
             try:
                 self._run_each(waiting, origin)
                 break
             except Interruption as struck:  # between the end of a handler and the closing of the gate
                 self._end_raised(self._last, struck, NO_ARGUMENTS)
+        self._output.everywhere = None
+        self._capture.take()
         self.answers.flush()
 
     def _run_each(self, waiting: Iterator[tuple[int, list[Any]]], origin: Origin) -> None:

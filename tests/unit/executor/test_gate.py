@@ -65,6 +65,17 @@ def test_a_timer_of_an_ended_task_does_not_strike_the_next_one(gate: Gate) -> No
     assert gate.asked == 0
 
 
+def test_a_timer_that_rings_while_the_next_task_begins_does_not_strike_it(gate: Gate) -> None:
+    gate.running = 1
+    gate.limit(0.02)
+    gate.running = 2  # begun, its own limit not set yet
+    while gate.is_ticking:
+        pass
+    assert gate.asked == 0
+    with pytest.raises(TimeLimitExceeded):
+        run_limited(gate, 0.001)
+
+
 def test_a_task_whose_time_is_over_is_struck(gate: Gate) -> None:
     gate.running = 1
     with pytest.raises(TimeLimitExceeded):
