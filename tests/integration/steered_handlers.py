@@ -42,6 +42,14 @@ def told(gate: str, context: Context) -> str:
     return "ended"
 
 
+@handler(lane="io-short")
+def gated(folder: str, gate: str, context: Context) -> None:
+    """Its effect is there from its start; it ends when `gate` appears."""
+    leave_effect(folder, context.key)
+    while not Path(gate).exists():
+        time.sleep(0.01)
+
+
 @handler
 def takes_long(s: float) -> None:
     time.sleep(s)

@@ -216,6 +216,40 @@ def test_a_change_is_shown_by_every_node_and_logged_by_every_node_with_who_made_
         )
 
 
+def test_the_number_of_workers_is_changed_on_every_node(steered: Steered) -> None:
+    def slots() -> list[int]:
+        views = steered.client.lanes()
+        return [lane.slots for view in views for lane in view.lanes if lane.lane == "cpu-long"]
+
+    until(lambda: slots() == [1, 1, 1], "one worker for long tasks on each node")
+    steered.client.set_limit("workers", 2)
+    until(lambda: slots() == [2, 2, 2], "two on each")
+    steered.client.clear_limit("workers")
+    until(lambda: slots() == [1, 1, 1], "one again")
+
+
+def test_a_handlers_own_limit_holds_on_every_node_and_its_lane_goes_on(
+    steered: Steered, tmp_path: Path
+) -> None:
+    # Given
+    gate = tmp_path / "gate"
+    steered.client.set_limit("handler:gated", 1)
+    # When
+    handles = steered.client.submit_many("gated", [(str(steered.effects), str(gate))] * 12)
+    keys = [handle.key for handle in handles]
+    until(lambda: sum(steered.runs(keys)) == 3, "one runs on each node")
+    others = steered.submit("elsewhere", 60)
+    steered.client.wait(others, WITHIN_S)
+    # Then
+    assert sum(steered.runs(keys)) == 3
+    # When
+    steered.client.clear_limit("handler:gated")
+    until(lambda: sum(steered.runs(keys)) > 3, "more run")
+    gate.touch()
+    steered.client.wait(keys, WITHIN_S)
+    assert steered.runs(keys) == [1] * 12
+
+
 def test_limits_outlive_the_end_of_all_nodes(steered: Steered) -> None:
     steered.client.set_limit("workers", 2, who="ann@desk")
     steered.client.pause("handler:held", who="bob@desk")
