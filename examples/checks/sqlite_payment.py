@@ -19,6 +19,6 @@ paid = checks.sql(connect)
 
 
 @handler
-def pay(order: str, cents: int, context: Context) -> None:
+def record_payment(order: str, cents: int, context: Context) -> None:
     with paid.transaction(context) as connection:
         connection.execute("INSERT INTO payments VALUES (?, ?)", (order, cents))

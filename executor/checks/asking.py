@@ -1,7 +1,7 @@
 """Asking a check: whatever happens to it, the answer is a `CheckResult`.
 
-`ask` is for processes and threads, `ask_async` for an event loop, which no check may hold up: there a check is called on a thread, and
-what it returns is awaited if it can be. An exception means UNKNOWN; `TimeLimitExceeded` and `TaskCancelled` are the runner's, and pass.
+`ask` is for processes and threads, `ask_async` for an event loop, which no check may hold up: there a check that is no coroutine is called
+on a thread. An exception means UNKNOWN; `TimeLimitExceeded` and `TaskCancelled` are the runner's, and pass.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from executor.checks.answer import Answer, Check, CheckResult, Said, read_answer
+from executor.checks.callback_check import CallbackCheck
 from executor.checks.trouble import scrubbed, unknown
 from executor.context import Context
 
@@ -41,7 +42,11 @@ async def ask_async(
     deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:
-            said = await asyncio.to_thread(check, context, *args, **(kwargs or {}))
+            said: Said | Awaitable[Said]
+            if await _is_coroutine(check):
+                said = check(context, *args, **(kwargs or {}))
+            else:
+                said = await asyncio.to_thread(check, context, *args, **(kwargs or {}))
             if inspect.isawaitable(said):
                 said = await said
     except Exception as error:
@@ -53,6 +58,14 @@ async def ask_async(
 
 def _clean(result: CheckResult) -> CheckResult:
     return CheckResult(result.answer, scrubbed(result.why))
+
+
+async def _is_coroutine(check: Check) -> bool:
+    """Called on the loop, then, and never waited for in vain on a thread."""
+    function: object = type(check).__call__
+    if isinstance(check, CallbackCheck):
+        function = await asyncio.to_thread(check.load)  # it may import a module
+    return inspect.iscoroutinefunction(function)
 
 
 async def _awaited(said: Awaitable[Said]) -> Said:

@@ -114,15 +114,15 @@ class EmailCheck:
         return CheckResult(Answer.NOT_DONE, f"{wanted} is not in {where}")
 
     def _look(self, wanted: str, password: str, deadline: Deadline) -> bool:
-        tls = self._tls or ssl.create_default_context()
         imap: imaplib.IMAP4
         if self._security is Security.TLS:
+            tls = self._tls or ssl.create_default_context()
             imap = _WatchedTls(self._host, self._port, tls, self._timeout_s, deadline)
         else:
             imap = _Watched(self._host, self._port, self._timeout_s, deadline)
         try:
             if self._security is Security.STARTTLS:
-                imap.starttls(tls)
+                imap.starttls(self._tls or ssl.create_default_context())
             imap.login(self._user, password)
             _require(imap.select(_quoted(self._mailbox), readonly=True))
             found = _require(imap.uid("SEARCH", "HEADER", "Message-ID", _quoted(wanted)))

@@ -131,7 +131,7 @@ class HttpCheck:
         opener = urllib.request.OpenerDirector()
         for handler in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler()):
             opener.add_handler(handler)
-        opener.add_handler(_Web(deadline, self._tls or ssl.create_default_context()))
+        opener.add_handler(_Web(deadline, self._tls))
         return opener
 
 
@@ -146,7 +146,7 @@ def _body(response: http.client.HTTPResponse) -> bytes:
 class _Web(urllib.request.HTTPHandler):
     """http and https over connections that the deadline can cut."""
 
-    def __init__(self, deadline: Deadline, tls: ssl.SSLContext) -> None:
+    def __init__(self, deadline: Deadline, tls: ssl.SSLContext | None) -> None:
         super().__init__()
         self._deadline = deadline
         self._tls = tls
@@ -163,7 +163,8 @@ class _Web(urllib.request.HTTPHandler):
         return _watched(http.client.HTTPConnection(host, **options), self._deadline)
 
     def _secure(self, host: str, **options: Any) -> http.client.HTTPConnection:
-        return _watched(http.client.HTTPSConnection(host, context=self._tls, **options), self._deadline)
+        tls = self._tls or ssl.create_default_context()
+        return _watched(http.client.HTTPSConnection(host, context=tls, **options), self._deadline)
 
 
 def _watched(connection: http.client.HTTPConnection, deadline: Deadline) -> http.client.HTTPConnection:

@@ -12,10 +12,12 @@ from urllib.parse import quote, quote_plus
 from executor.checks.answer import Answer, CheckResult
 
 WHY_CHARS_MAX = 300
+_READ_CHARS_MAX = 4_000  # of an endless error; the patterns below are not run over more
 _HIDDEN = "***"
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _NAMED = re.compile(
-    r"(?i)\b(password|passwd|pwd|secret|token|api[_-]?key|authorization)(\W{1,4})(?:(?:bearer|basic)\s+)?[^\s&;,'\"]+"
+    r"(?i)((?:password|passwd|pwd|secret|token|api[_-]?key|authorization)\w*\W{0,2}[=:]\s*)"
+    r"((?:bearer|basic)\s+\S+|'[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)"
 )
 
 
@@ -24,7 +26,7 @@ def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted({each for each in secrets if each}, key=len, reverse=True):
         for form in (secret, quote(secret, safe=""), quote_plus(secret)):
             text = text.replace(form, _HIDDEN)
-    text = _NAMED.sub(rf"\1\2{_HIDDEN}", _USER_INFO.sub(_HIDDEN, text))
+    text = _NAMED.sub(rf"\1{_HIDDEN}", _USER_INFO.sub(_HIDDEN, text[:_READ_CHARS_MAX]))
     return " ".join(text.encode("utf-8", "replace").decode().split())[:WHY_CHARS_MAX]
 
 
