@@ -177,16 +177,15 @@ def result_bytes(name: str, value: object) -> bytes | None:
 
 
 def ending(
-    known: Known | None, error: BaseException, encoded: bytes, why: type[BaseException] | None
+    name: str, known: Known | None, error: BaseException, encoded: bytes, why: type[BaseException] | None
 ) -> tuple[Status, str, str | None]:
-    """Status, error and traceback of a task that ended with `error`; `why`: the runner itself had struck it with this."""
+    """Status, error and traceback of a task of handler `name` that ended with `error`; `why`: the runner itself had struck it with this."""
     if isinstance(error, Misfit):
         status = Status.UNKNOWN_HANDLER if isinstance(error, UnknownHandler) else Status.FAILED
         return status, clean(str(error)[:ERROR_CHARS_MAX]), None
     misfit = known.misfit(error, encoded) if known is not None else None
     if misfit is not None:
         return Status.FAILED, misfit, None
-    name = known.handler if known is not None else "?"
     if why is TimeLimitExceeded:
         limit_s = known.timeout_s if known is not None else None
         text = f"handler {name!r} ran longer than its timeout_s of {limit_s}"

@@ -23,6 +23,7 @@ class CoroutineRun:
     def __init__(self, form: LoopForm, number: int, index: int, fields: list[Any]) -> None:
         self.number = number
         self.index = index
+        self.handler: str = fields[3]
         self.known: Known | None = None
         self.capture = Capture()
         self.asked: type[TimeLimitExceeded] | type[TaskCancelled] | None = None
@@ -54,17 +55,17 @@ class CoroutineRun:
         if not form.is_abandoned(self.number):
             output = self.capture.take()
             if error is None:
-                form.answers.succeed(self.number, self._fields[3], value, self._sample, output)
+                form.answers.succeed(self.number, self.handler, value, self._sample, output)
             else:
                 why = self.asked if isinstance(error, asyncio.CancelledError) else None
-                status, text, trace = ending(self.known, error, self._fields[4], why)
+                status, text, trace = ending(self.handler, self.known, error, self._fields[4], why)
                 form.answers.end(
                     self.number, status, error=text, trace=trace, sample=self._sample, output=output
                 )
         form.finish(self)
 
     async def _call(self) -> Any:
-        form, name, kind = self._form, self._fields[3], self._fields[5]
+        form, name, kind = self._form, self.handler, self._fields[5]
         if not form.calls.is_known(name, kind):
             form.postpone(self, IMPORT_S)
         self.known = known = form.calls.known(name, kind)

@@ -52,7 +52,6 @@ class LoopForm:
         side: SideThread,
         *,
         slots: int,
-        abandon_s: float = ABANDON_S,
     ) -> None:
         self.answers = Answers(data)
         self.calls = calls
@@ -67,7 +66,6 @@ class LoopForm:
         self._table = table
         self._functions = functions
         self._slots = slots
-        self._abandon_s = abandon_s
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()  # over what recall needs: pending, recalled, read
         self._pending: deque[tuple[int, list[Any]]] = deque()
@@ -231,7 +229,7 @@ class LoopForm:
     def _strike(self, run: CoroutineRun, why: type[TimeLimitExceeded] | type[TaskCancelled]) -> None:
         if run.number in self._runs and run.asked is None:
             run.strike(why)
-            self._loop.call_later(self._abandon_s, self._abandon, run)
+            self._loop.call_later(ABANDON_S, self._abandon, run)
 
     def _abandon(self, run: CoroutineRun) -> None:
         if self._runs.pop(run.number, None) is None:
@@ -239,8 +237,8 @@ class LoopForm:
         assert run.asked is not None
         self._abandoned[run.number] = run
         self._table.numbers[run.index] = 0
-        status, text, _ = ending(run.known, run.asked(), NO_ARGUMENTS, run.asked)
-        text += f"; its coroutine did not stop within {self._abandon_s:g} s and was abandoned"
+        status, text, _ = ending(run.handler, run.known, run.asked(), NO_ARGUMENTS, run.asked)
+        text += f"; its coroutine did not stop within {ABANDON_S:g} s and was abandoned"
         self.answers.end(run.number, status, error=text, output=run.capture.take())
         self._flush_soon()
         self._begin_more()

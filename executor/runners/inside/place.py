@@ -32,6 +32,7 @@ class Place:
     def __init__(self, form: ThreadsForm, index: int) -> None:
         self.index = index
         self.number = 0
+        self.handler = ""
         self.known: Known | None = None
         self.capture = Capture()
         self.deadline_s = math.inf
@@ -47,23 +48,30 @@ class Place:
     def start(self) -> None:
         self._thread.start()
 
-    def open(self, number: int, *, is_alone: bool, begun: int) -> None:
-        """Under the form's lock."""
-        self.number, self.known, self.asked, self.deadline_s = number, None, None, math.inf
+    def assign(self, number: int, handler: str, *, is_alone: bool, begun: int) -> None:
+        """Under the form's lock: this task is next here."""
+        self.number, self.handler, self.known = number, handler, None
+        self.asked, self.deadline_s = None, math.inf
         self._is_alone, self._begun = is_alone, begun
+
+    def open(self) -> None:
+        """Under the form's lock: from here on a strike is raised in this thread; one that came before is raised now."""
+        if self.asked is not None:
+            raise self.asked
         self.is_open = True
 
     def strike(self, why: type[TimeLimitExceeded] | type[TaskCancelled], now_s: float) -> None:
         """Under the form's lock: raises `why` in the handler that runs here."""
-        if self.is_open and self.asked is None:
+        if self.asked is None:
             self.asked, self.asked_s = why, now_s
-            _raise_in(self._thread, why)
+            if self.is_open:
+                _raise_in(self._thread, why)
 
     def close(self) -> None:
         """Under the form's lock: nothing strikes from here on."""
-        self.is_open = False
-        if self.asked is not None:
+        if self.is_open and self.asked is not None:
             _raise_in(self._thread, None)
+        self.is_open = False
 
     def _run(self) -> None:
         meter = Meter(is_alone=False)
@@ -83,6 +91,7 @@ class Place:
         form.output.enter(self.capture)
         try:
             try:
+                form.open(self)
                 value = self._call(number, task, meter)
                 has_returned = True
             except BaseException as raised:
@@ -100,7 +109,7 @@ class Place:
             form.answers.succeed(number, task[3], value, sample, output)
         else:
             why = self.asked if isinstance(error, Interruption) else None
-            status, text, trace = ending(self.known, error, task[4], why)
+            status, text, trace = ending(task[3], self.known, error, task[4], why)
             form.answers.end(number, status, error=text, trace=trace, sample=sample, output=output)
         form.end(self)
         return True

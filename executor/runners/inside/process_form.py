@@ -104,8 +104,9 @@ class ProcessForm:
             try:
                 self._run_each(waiting, origin)
                 break
-            except Interruption as struck:  # between the end of a handler and the closing of the gate
-                self._end_raised(self._last, struck, NO_ARGUMENTS)
+            except Interruption as struck:  # just before the handler began, or just after it ended
+                self._table.starts[0] = 0.0
+                self._end_raised(self._last, tasks[self._last - first], struck)
         self._output.everywhere = None
         self._capture.take()
         self.answers.flush()
@@ -118,18 +119,18 @@ class ProcessForm:
         known: Known | None = None
         flushed_s = monotonic()
         for number, task in waiting:
+            now_s = monotonic()
+            if now_s - flushed_s > FLUSH_S or answers.held_bytes > FLUSH_BYTES:
+                answers.flush()  # here, as no strike may come amid a frame
+                flushed_s = now_s = monotonic()
             with lock:
                 if recalled and number in recalled:
                     recalled.discard(number)
                     continue
                 self._last = gate.running = number
             _, _, _, name, arguments, kind, _ = task
-            now_s = monotonic()
             numbers[0] = number
             starts[0] = now_s  # from here on it pays for a death
-            if now_s - flushed_s > FLUSH_S or answers.held_bytes > FLUSH_BYTES:
-                answers.flush()
-                flushed_s = now_s
             try:
                 if known is None or name != last_name or kind != last_kind:
                     self._known = known = None
@@ -161,7 +162,7 @@ class ProcessForm:
                     origin.leave()  # before anything that is shared is touched
                 starts[0] = 0.0
                 gate.running = 0
-                self._end_raised(number, error, arguments)
+                self._end_raised(number, task, error)
 
     def _call(self, known: Known, number: int, task: list[Any], origin: Origin, *, is_measured: bool) -> Any:
         context = TaskContext(number, task, self._reports, lambda: self.gate.asked == number)
@@ -196,8 +197,8 @@ class ProcessForm:
         finally:
             self.gate.attach(None)
 
-    def _end_raised(self, number: int, error: BaseException, arguments: bytes) -> None:
+    def _end_raised(self, number: int, task: list[Any], error: BaseException) -> None:
         why = self.gate.why if isinstance(error, Interruption) and self.gate.asked == number else None
-        status, text, trace = ending(self._known, error, arguments, why)
+        status, text, trace = ending(task[3], self._known, error, task[4], why)
         sample, self._sample = self._sample, None
         self.answers.end(number, status, error=text, trace=trace, sample=sample, output=self._capture.take())

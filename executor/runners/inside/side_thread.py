@@ -131,7 +131,8 @@ class SideThread:
             case ["resize", int(slots)]:
                 work.resize(slots)
             case ["drain"]:
-                work.drain()
+                with contextlib.suppress(OSError):  # the node closed that side already
+                    work.drain()
             case _:
                 raise ValueError(f"the node sent a message that this runner does not know: {message!r}")
 

@@ -49,7 +49,6 @@ class ThreadsForm:
         side: SideThread,
         *,
         slots: int,
-        abandon_s: float = ABANDON_S,
     ) -> None:
         self.answers = Answers(data)
         self.calls = calls
@@ -62,10 +61,8 @@ class ThreadsForm:
         self._table = table
         self._functions = functions
         self._wanted = slots
-        self._abandon_s = abandon_s
-        self._tokens: SimpleQueue[None] = (
-            SimpleQueue()
-        )  # one for each task, and a few that mean: look whether you are wanted
+        # One token for each task, and a few that mean: look whether you are wanted.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
         self._pending: deque[tuple[int, list[Any]]] = deque()
         self._recalled: set[int] = set()
         self._read = 0  # the highest number that came
@@ -141,7 +138,7 @@ class ThreadsForm:
             for place in tuple(self._places):
                 if place.is_open and place.asked is None and now_s >= place.deadline_s:
                     place.strike(TimeLimitExceeded, now_s)
-                elif place.is_open and place.asked is not None and now_s - place.asked_s >= self._abandon_s:
+                elif place.is_open and place.asked is not None and now_s - place.asked_s >= ABANDON_S:
                     self._abandon(place)
             self._is_watching = any(
                 place.is_open and (place.asked is not None or place.deadline_s < math.inf)
@@ -166,11 +163,16 @@ class ThreadsForm:
                 number, task = self._pending.popleft()
                 self.begun += 1
                 self._running += 1
-                place.open(number, is_alone=self._running == 1, begun=self.begun)
+                place.assign(number, task[3], is_alone=self._running == 1, begun=self.begun)
                 self._table.starts[place.index] = time.monotonic()
                 self._table.numbers[place.index] = number
                 self._table.begun = number
                 return number, task
+
+    def open(self, place: Place) -> None:
+        """The place's handler is about to run; raises what the task was struck with before."""
+        with self.lock:
+            place.open()
 
     def postpone(self, place: Place, by_s: float) -> None:
         """Its task counts as running from so long after now: the import of a submitted function may take long, but pays if it kills us."""
@@ -226,14 +228,21 @@ class ThreadsForm:
             started = [Place(self, heapq.heappop(self._free)) for _ in range(wanted)]
             self._places.update(started)
         for place in started:
-            place.start()
+            try:
+                place.start()
+            except RuntimeError:  # the machine gives no more threads: those that are there do the work
+                with self.lock:
+                    self._places.discard(place)
+                    heapq.heappush(self._free, place.index)
+                    if not self._places:
+                        raise
 
     def _abandon(self, place: Place) -> None:
         assert place.asked is not None
         self._places.discard(place)
         self._abandoned.add(place)
-        status, text, _ = ending(place.known, place.asked(), NO_ARGUMENTS, place.asked)
-        text += f"; its thread did not stop within {self._abandon_s:g} s and was abandoned"
+        status, text, _ = ending(place.handler, place.known, place.asked(), NO_ARGUMENTS, place.asked)
+        text += f"; its thread did not stop within {ABANDON_S:g} s and was abandoned"
         self._table.numbers[place.index] = 0
         self._running -= 1
         self.answers.end(place.number, status, error=text, output=place.capture.take())
