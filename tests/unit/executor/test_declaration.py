@@ -23,8 +23,31 @@ def test_unknown_lane_lists_the_lanes() -> None:
 
 
 def test_fields_come_back() -> None:
-    declared = Handler(name="a", lane=Lane.IO_LONG, timeout_s=2.5, version="7", is_async=True)
+    declared = Handler(
+        name="a",
+        lane=Lane.IO_LONG,
+        timeout_s=2.5,
+        version="7",
+        is_async=True,
+        isolate=True,
+        max_running=3,
+        recycle_after=1000,
+    )
     assert Handler.from_fields(declared.to_fields()) == declared
+    assert Handler.from_fields(Handler(name="b").to_fields()) == Handler(name="b")
+
+
+@pytest.mark.parametrize("fields", [[], ["a"], [1, *Handler(name="a").to_fields()[1:]]])
+def test_fields_that_make_no_declaration_are_refused(fields: list[object]) -> None:
+    with pytest.raises(HandlerError, match="makes no sense"):
+        Handler.from_fields(fields)
+
+
+@pytest.mark.parametrize("option", ["max_running", "recycle_after"])
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_a_count_that_is_none_is_refused(option: str, count: object) -> None:
+    with pytest.raises(HandlerError, match=f"'pay': {option} is {count}; give a whole number from 1"):
+        handler(name="pay", **{option: count})(print)  # type: ignore[call-overload]
 
 
 def test_frames_survive_any_cut() -> None:
