@@ -151,7 +151,7 @@ class ReasonView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BacklogView:
-    """One lane of the whole cluster: tasks stored and not executed, and what they amount to in seconds."""
+    """One lane of the whole cluster, or "parked" (paused handlers): tasks stored and not executed, and how many seconds they are."""
 
     lane: str
     tasks: int

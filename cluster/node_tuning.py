@@ -19,7 +19,7 @@ from cluster.flow_thread import FlowThread
 from cluster.gate import Gate
 from cluster.kafka.lag import LagReader
 from cluster.node_submits import Submits
-from cluster.routing import LANES, PRIORITIES, task_topic
+from cluster.routing import LANES, PARKED, PRIORITIES, parked_topic, task_topic
 from cluster.settings import NodeSettings
 from cluster.tables.limits import LimitsState, LimitsTable
 from cluster.told import Told
@@ -113,7 +113,8 @@ class NodeTuning:
             for name, turn in (("tuning", self._tune), ("backlog", self._look_at_backlog))
         ]
         topics = [task_topic(settings.prefix, lane, priority) for lane in LANES for priority in PRIORITIES]
-        self._lag = LagReader(settings.kafka, {topic: [topic] for topic in topics})
+        self._parked = parked_topic(settings.prefix)
+        self._lag = LagReader(settings.kafka, {topic: [topic] for topic in (*topics, self._parked)})
 
     def start(self) -> None:
         for thread in self._threads:
@@ -167,6 +168,7 @@ class NodeTuning:
                 lane: sum(records.get(task_topic(self._settings.prefix, lane, p), 0) for p in PRIORITIES)
                 for lane in LANES
             }
+            by_lane[PARKED] = records.get(self._parked, 0)
             peers = [
                 decode_news(status).lanes
                 for age_s, status in self._keys.peer_status().values()

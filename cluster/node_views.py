@@ -23,7 +23,7 @@ from cluster.api import (
 from cluster.broadcast import decode_news
 from cluster.flow_thread import FlowThread
 from cluster.node_submits import Submits
-from cluster.routing import LANES
+from cluster.routing import LANES, PARKED
 from cluster.settings import NodeSettings
 from cluster.tables.labels import Rows, routing_labels
 from cluster.tables.limits import Change, LimitsState
@@ -99,7 +99,7 @@ class NodeViews:
     def lanes(self, *, with_reasons: bool) -> LanesView:
         executor = self._executor.statistics()
         paused = self._limits().paused_lanes()
-        backlogs = [(lane, self._submits.backlog(lane)) for lane in LANES]
+        backlogs = [(lane, self._submits.backlog(lane)) for lane in (*LANES, PARKED)]
         return LanesView(
             node=self._settings.name,
             lanes=_lanes(executor),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 LANES = ("cpu-short", "cpu-long", "io-short", "io-long")
 PRIORITIES = ("high", "normal", "low")
+PARKED = "parked"
 DEFAULT_LANE = (
     "cpu-short"  # where a handler without a declared or learnt lane starts: its clocks are exact there
 )
@@ -34,7 +35,7 @@ def results_topic(prefix: str) -> str:
 
 def parked_topic(prefix: str) -> str:
     """Tasks of paused handlers."""
-    return f"{prefix}.parked"
+    return f"{prefix}.{PARKED}"
 
 
 def all_topics(prefix: str) -> list[str]:

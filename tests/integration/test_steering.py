@@ -64,6 +64,9 @@ class Steered:
     def counted(self, counter: str) -> int:
         return sum(view.counters.get(counter, 0) for view in self.client.nodes())
 
+    def waiting(self, lane: str) -> int:
+        return next(one.tasks for one in self.client.lanes()[0].backlog if one.lane == lane)
+
     def until_parked(self, count: int, before: int) -> None:
         until(lambda: self.counted("parked") - before >= count, f"{count} tasks are parked")
 
@@ -106,11 +109,13 @@ def test_a_paused_handler_is_parked_the_others_run_and_a_resume_runs_every_task_
     assert steered.runs(free) == [1] * TASKS
     assert steered.runs(held) == [0] * TASKS
     assert steered.states(held) == {TaskState.WAITING}
+    until(lambda: steered.waiting("parked") == TASKS, "any node shows how many are parked")
     # When
     steered.client.resume("handler:held")
     steered.client.wait(held, WITHIN_S)
     # Then
     assert steered.runs(held) == [1] * TASKS
+    until(lambda: steered.waiting("parked") == 0, "none is parked any more")
 
 
 def test_what_was_submitted_before_the_pause_and_had_not_started_is_held_too(steered: Steered) -> None:
