@@ -289,7 +289,10 @@ class LaneConsumer:
         self._forget(parts)
 
     def _forget(self, parts: list[TopicPartition]) -> None:
+        if self._paused:  # the library would remember it until the partition comes back to us
+            self._consumer.resume([TopicPartition(part.topic, part.partition) for part in parts])
         gone = {part.partition for part in parts}
         for partition in gone:
             self._assignments.pop(partition, None)
+        self._paused = self._paused and bool(self._assignments)
         self._stash = [message for message in self._stash if message.partition() not in gone]

@@ -127,6 +127,25 @@ def test_without_credit_it_pauses_and_afterwards_delivers_each_record_once(
     await_true(lambda: basin.credit == 9 * RECORDS)
 
 
+def test_what_it_had_paused_flows_again_after_a_rebalance(
+    consumer_of: Callable[[Basin], LaneConsumer],
+) -> None:
+    # Given a consumer that has paused all partitions
+    first, second = Basin(), Basin()
+    consumer = consumer_of(first)
+    await_true(lambda: consumer.pauses > 0)
+    # When another one joins and takes half of them
+    consumer_of(second)
+    with second.lock:
+        second.credit = RECORDS
+    await_true(lambda: len(second.keys()) > 0)
+    # Then what stays with the first is delivered as soon as it has credit
+    with first.lock:
+        first.credit = RECORDS
+    await_true(lambda: len({*first.keys(), *second.keys()}) == RECORDS)
+    assert len(first.keys()) > 0
+
+
 def test_it_never_delivers_more_than_it_has_credit_for(consumer_of: Callable[[Basin], LaneConsumer]) -> None:
     basin = Basin()
     consumer_of(basin)
