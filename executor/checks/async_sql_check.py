@@ -70,16 +70,12 @@ class AsyncSqlCheck:
 
     async def _prepare(self, connection: Any) -> None:
         try:
-            await _first_row(connection, self._text.find(0))
-        except Exception:
+            await connection.execute(self._text.create)
+            await _commit(connection)
+        except Exception:  # perhaps another process made it in the same moment, or we may only use it
             await _rollback(connection)
-            try:
-                await connection.execute(self._text.create)
-                await _commit(connection)
-            except Exception:  # perhaps another process made it in the same moment
-                await _rollback(connection)
-                await _first_row(connection, self._text.find(0))
-        await _rollback(connection)
+            await _first_row(connection, self._text.find(0))
+            await _rollback(connection)
         self._is_prepared = True
 
     async def __call__(self, context: Context, /, *args: object, **kwargs: object) -> CheckResult:

@@ -80,17 +80,12 @@ class SqlCheck:
 
     def _prepare(self, connection: Any) -> None:
         try:
-            # Asked first: who may not make tables may still use one that is there.
-            _execute(connection, self._text.find(0))
-        except Exception:
+            _execute(connection, self._text.create)
+            connection.commit()
+        except Exception:  # perhaps another process made it in the same moment, or we may only use it
             connection.rollback()
-            try:
-                _execute(connection, self._text.create)
-                connection.commit()
-            except Exception:  # perhaps another process made it in the same moment
-                connection.rollback()
-                _execute(connection, self._text.find(0))
-        connection.rollback()
+            _execute(connection, self._text.find(0))
+            connection.rollback()
         self._is_prepared = True
 
     def __call__(self, context: Context, /, *args: object, **kwargs: object) -> CheckResult:

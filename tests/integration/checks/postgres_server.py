@@ -50,7 +50,6 @@ class PostgresServer:
             self._options |= {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         self._bin = self._runnable(binaries())
         self._process: subprocess.Popen[bytes] | None = None
-        self._call("initdb", "-D", "data", "-U", "quorate", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
 
     def _runnable(self, folder: Path) -> Path:
         try:
@@ -58,8 +57,14 @@ class PostgresServer:
                 [folder / "postgres", "--version"], check=True, stdout=subprocess.DEVNULL, **self._options
             )
         except PermissionError:
-            shutil.copytree(folder.parent, self.folder / "installed", symlinks=True)
-            return self.folder / "installed" / folder.name
+            copied = self.folder / "installed" / folder.parents[1].name
+            shutil.copytree(folder.parent, copied / folder.parent.name, symlinks=True)
+            libraries = folder.parents[1].with_name(
+                f"{copied.name}.libs"
+            )  # beside the package, found by relative paths
+            if libraries.exists():
+                shutil.copytree(libraries, copied.with_name(libraries.name))
+            return copied / folder.parent.name / folder.name
         return folder
 
     def _call(self, program: str, *arguments: str) -> None:
@@ -78,6 +83,10 @@ class PostgresServer:
         return f"host={self.folder} user=quorate dbname=postgres connect_timeout=5"
 
     def start(self) -> None:
+        if not (self.folder / "data").exists():
+            self._call(
+                "initdb", "-D", "data", "-U", "quorate", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"
+            )
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
