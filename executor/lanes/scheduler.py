@@ -63,7 +63,7 @@ class Scheduler:
         pool, known = found
         if known.state is RunnerState.STARTING:
             known.state = RunnerState.READY
-        pool.early_deaths = 0
+        pool.early_deaths, pool.start_at_s = 0, 0.0  # its modules load again: no need to wait
         self._upkeep.see_handlers()
         self._is_staffed = False
 

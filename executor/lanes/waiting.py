@@ -66,10 +66,10 @@ class Waiting:
 
     def _count_arrivals(self, queue: HandlerQueue, tasks: int) -> None:
         mean_s = self._labels.mean_s(queue.handler, queue.kind)
-        if mean_s is None:
-            mean_s = MEAN_UNKNOWN_S
-        self.pools[queue.form].arrivals.add(tasks * mean_s, is_long=queue.lane.is_long)
-        self.means[queue.lane].add(tasks, mean_s)
+        work_s = tasks * (MEAN_UNKNOWN_S if mean_s is None else mean_s)
+        self.pools[queue.form].arrivals.add(work_s, is_long=queue.lane.is_long)
+        if mean_s is not None:
+            self.means[queue.lane].add(tasks, mean_s)
 
     def put_back(self, tasks: Sequence[Task], queued_s: float, now: float, *, alone: bool) -> None:
         """Tasks that were sent and never began."""
@@ -158,12 +158,12 @@ class Waiting:
     # Labels and limits.
 
     def relabel(self, handler: str, kind: str, now: float) -> None:
-        """The label may have changed: the queue goes where it belongs."""
-        for alone in (False, True):
-            queue = self._queues.get((handler, kind, alone))
-            if queue is None:
+        """The label may have changed: the queue goes where it belongs. Kinds beyond count share the label of the kind ""."""
+        use = self.uses.get(handler)
+        for queue in () if use is None else tuple(use.queues):
+            if kind not in ("", queue.kind):
                 continue
-            form, lane = self._where(handler, kind, alone=alone)
+            form, lane = self._where(handler, queue.kind, alone=queue.alone)
             if form is not queue.form or lane is not queue.lane:
                 self._lane(queue).leave(queue)
                 queue.form, queue.lane = form, lane
@@ -209,7 +209,7 @@ class Waiting:
                 use = self.uses[queue.handler]
                 if use.running == 0:
                     del self._queues[key]
-                    use.queues.discard(queue)
+                    use.queues.remove(queue)
                     if not use.queues:
                         del self.uses[queue.handler]
 
@@ -225,7 +225,7 @@ class Waiting:
             if use is None:
                 use = self.uses[handler] = HandlerUse(handler)
                 self._limit(use)
-            use.queues.add(queue)
+            use.queues.append(queue)
         queue.used_s = now
         return queue
 

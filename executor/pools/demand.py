@@ -8,12 +8,12 @@ from __future__ import annotations
 
 BUFFER_S = 0.5
 QUEUE_TASKS_MAX = 2_000
-MEAN_UNKNOWN_S = 0.03  # before anything is measured: about 16 tasks a place
+MEAN_UNKNOWN_S = 0.001  # before anything is measured: what is fetched can be given back, what is not fetched cannot overtake
 
 
 def queue_tasks(*, slots: int, mean_s: float) -> int:
     """Q: how many tasks a lane wants to hold."""
-    wanted = slots * BUFFER_S / max(mean_s, 1e-6)
+    wanted = slots * BUFFER_S / (mean_s or MEAN_UNKNOWN_S)
     return int(min(max(wanted, slots, 1), QUEUE_TASKS_MAX))
 
 
@@ -24,7 +24,7 @@ def room(*, slots: int, mean_s: float, queued: int, blocked: int) -> int:
 
 
 class LaneMean:
-    """The mean of what was offered lately: half of the weight is on the last 200 tasks."""
+    """The mean of what was offered lately, half of the weight on the last 200 tasks; 0.0 before anything is known."""
 
     __slots__ = ("_weight", "_work_s")
 
@@ -41,4 +41,4 @@ class LaneMean:
 
     @property
     def mean_s(self) -> float:
-        return self._work_s / self._weight if self._weight else MEAN_UNKNOWN_S
+        return self._work_s / self._weight if self._weight else 0.0

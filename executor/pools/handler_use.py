@@ -21,7 +21,7 @@ class HandlerUse:
         self.running = 0
         self.is_paused = False
         self.holds = False
-        self.queues: set[HandlerQueue] = set()
+        self.queues: list[HandlerQueue] = []  # in the order they came: a run must be repeatable
 
     def free(self, queue: HandlerQueue) -> int:
         """How many more of this queue may start now."""

@@ -12,6 +12,8 @@ L9  short of memory: no room, no spares
 L10 a time-out that is ignored ends in a kill 5 s later; a runner that says nothing is given up
 L11 processes, threads, queues and reasons stay in their bounds; spares and surplus runners are given back
 L12 a queue is in the lane of its label; the counters are what they count
+L13 a run that does not end is known to be long within 5 s
+L14 nothing waits in a process behind a task that is stuck
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ class Laws(Judges):
         self.pressed_since_s: dict[str, float] = {}
         self.long_waits_since_s: dict[Form, float] = {}
         self.killed: set[int] = set()
+        self.ended_short_s: dict[tuple[str, str], float] = {}
         self.started_s: dict[int, float] = {}
         self.counts: Counter[str] = Counter()
 
@@ -193,6 +196,8 @@ class Laws(Judges):
 
     def ended(self, world: World, runner: SimulatedRunner, run: Run, task: Task | None) -> None:
         mine = self._take(runner.number, run.number)
+        if run.wall_s < 0.2:
+            self.ended_short_s[run.task.handler, run.task.kind] = world.now
         self.check(
             world, task is not None and task == run.task == mine, "L1", f"{run} ended as {task}, {mine}"
         )
@@ -236,6 +241,8 @@ class Laws(Judges):
         self._moves(world, queues)
         self._memory(world)
         self._time_outs(world)
+        self._learns(world)
+        self._behind(world)
 
     def _books(self, world: World, queues: list[HandlerQueue]) -> None:
         count = sum(queue.queued for queue in queues)
@@ -307,13 +314,16 @@ class Laws(Judges):
                         world.labels.lane(run.task.handler, run.task.kind).resource
                     )
                     truly_long += sent_long or world.now - since_s > 2 * cutoff_s + LOOK_S
-        alive = sum(runner.form is Form.PROCESS and runner.is_ready for runner in world.runners.values())
+        busy = sum(
+            runner.form is Form.PROCESS and bool(self.in_flight[runner.number])
+            for runner in world.runners.values()
+        )
         is_excused = (
             world.now < world.disturbed_s + DISTURBED_S
             or world.memory_share > 0.75
             or truly_long >= pool.slots - pool.reserve + pool.spares_max
         )
-        pressed = waits and alive - truly_long < min(pool.reserve, 1) and not is_excused
+        pressed = waits and busy - truly_long < pool.reserve and not is_excused
         if not pressed:
             self.pressed_since_s.pop("process", None)
             return
@@ -322,8 +332,33 @@ class Laws(Judges):
             world,
             world.now - since_s <= REPAIR_S,
             "L4",
-            f"short work waits for {world.now - since_s:.2f} s, {truly_long} long ones run in {alive} processes",
+            f"short work waits for {world.now - since_s:.2f} s, {truly_long} long ones run, {busy} processes are busy",
         )
+
+    def _learns(self, world: World) -> None:
+        """L13: a run that is over twice the cut-off is known to be long before it ends."""
+        for runner in world.runners.values():
+            for run, since_s in runner.true_runs():
+                handler, kind = run.task.handler, run.task.kind
+                if world.now - since_s < 5.0 or world.handlers[handler].lane is not None:
+                    continue
+                if self.ended_short_s.get((handler, kind), -1.0) > since_s:
+                    continue
+                lane = world.labels.lane(handler, kind)
+                self.check(world, lane.is_long, "L13", f"{run} runs for 5 s, and its handler is {lane}")
+
+    def _behind(self, world: World) -> None:
+        """L14: nothing waits in a process behind a task that is stuck."""
+        for runner in world.runners.values():
+            if runner.form is Form.PROCESS and runner.inbox and runner.number not in self.killed:
+                for run, since_s in runner.true_runs():
+                    stuck_s = world.now - since_s
+                    self.check(
+                        world,
+                        stuck_s < 0.15,
+                        "L14",
+                        f"{len(runner.inbox)} wait behind {run} for {stuck_s:.2f} s",
+                    )
 
     def _moves(self, world: World, queues: list[HandlerQueue]) -> None:
         for form in Form:

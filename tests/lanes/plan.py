@@ -177,7 +177,7 @@ def _crashes(rng: random.Random, workers: int) -> Drawn:
     troubles = [Trouble(what="kills", at_s=rng.uniform(1, 9), for_s=3.0)]
     if rng.random() < 0.5:
         troubles.append(Trouble(what="early deaths", at_s=rng.uniform(0, 9), for_s=rng.uniform(0.5, 4)))
-    if rng.random() < 0.3:
+    if rng.random() < 0.5:
         troubles.append(Trouble(what="silent", at_s=rng.uniform(0, 5), for_s=2.0))
     return kinds, streams, troubles
 
@@ -309,7 +309,7 @@ def _overload(rng: random.Random, workers: int) -> Drawn:
     mean_s = 0.03
     forever = rng.random() < 0.5
     kinds = [
-        kind("short", exponential(mean_s)),
+        kind("short", fixed(mean_s)),
         kind("long", fixed(20.0 if forever else 1.0), lane=None if forever else Lane.CPU_LONG),
     ]
     streams = [
