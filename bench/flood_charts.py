@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.charts import NOT_INSTALLED, OWN_COLOUR, Figure, plain, save
 from bench.grounds import LaneSample, Sample
-
-if TYPE_CHECKING:
-    from bench.lanes import Run
+from bench.scenarios import SCENARIOS, Run
 
 TARGET_WAIT_MS = 20.0
 BRIEF_COLOUR = "#e0a030"
 LANE_COLOURS = {"cpu-short": OWN_COLOUR, "cpu-long": "#c05020", "io-short": "#5aa84f", "io-long": "#8a5ab5"}
 NO_LANE = LaneSample(queued=0, running=0, slots=0)
 NOTES_MAX = 6
-TITLES = {
-    "sleep": "the long ones sleep",
-    "burn": "the long ones compute",
-    "bimodal": "one handler is brief and long",
-    "kinds": "one handler, two kinds",
-}
 
 
 def draw_flood(run: Run, kind: str, where: Path) -> str:
@@ -44,9 +36,7 @@ def _waits(run: Run, kind: str) -> Any:
     upper.axhline(TARGET_WAIT_MS, color="black", linewidth=0.6, linestyle=":")
     upper.set_yscale("log")
     upper.set_ylabel("waited, ms", fontsize=8)
-    upper.set_title(
-        f"200 tasks of a second at once, 10 short ones a second: {TITLES.get(kind, kind)}", fontsize=9
-    )
+    upper.set_title(f"10 short tasks a second{_title(kind)}", fontsize=9)
     _legend(upper)
     _lines(lower, run, lambda lane: lane.queued)
     lower.set_ylabel("queued", fontsize=8)
@@ -59,7 +49,7 @@ def _pools(run: Run, kind: str) -> Any:
     upper, middle, lower = picture.subplots(3, 1, sharex=True)
     _lines(upper, run, lambda lane: lane.slots)
     upper.set_ylabel("slots", fontsize=8)
-    upper.set_title(f"the pools meanwhile: {TITLES.get(kind, kind)}", fontsize=9)
+    upper.set_title(f"the pools meanwhile{_title(kind)}", fontsize=9)
     _lines(middle, run, lambda lane: lane.running)
     middle.set_ylabel("running", fontsize=8)
     forms = sorted({form for sample in run.samples for form in sample.processes})
@@ -71,6 +61,12 @@ def _pools(run: Run, kind: str) -> Any:
     _legend(lower)
     _over_time((upper, middle, lower), run)
     return picture
+
+
+def _title(kind: str) -> str:
+    name, _, where = kind.partition(", ")
+    flood = ", 200 of a second at once" if SCENARIOS[name].flood else ""
+    return f"{flood}: {SCENARIOS[name].title}" + (f" ({where})" if where else "")
 
 
 def _points(axes: Any, waits: Sequence[tuple[float, float]], label: str, colour: str) -> None:

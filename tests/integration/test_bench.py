@@ -8,12 +8,13 @@ from pathlib import Path
 import grpc
 import pytest
 
-from bench import charts, failover, flood_charts, lanes, latency, ledger
+from bench import charts, failover, flood_charts, latency, ledger
 from bench.big_ledger import big_ledger, put_on_disk
 from bench.grounds import ExecutorGround
 from bench.node_group import NodeGroup
 from bench.peers.grpc_calls import Calls
 from bench.peers.python_peers import noop_tasks_per_s, start_latencies
+from bench.scenarios import LONG_TASKS, SCENARIOS, let_loose
 
 pytestmark = pytest.mark.integration
 
@@ -91,9 +92,9 @@ def test_each_task_of_the_latency_bench_starts_once_submitted(kafka: str, tmp_pa
 
 def test_a_flood_on_the_executor_alone_is_judged_and_drawn(tmp_path: Path) -> None:
     with ExecutorGround() as ground:
-        run = lanes.let_loose(ground, "bimodal", tmp_path / "moments", short_s=0.5)
+        run = let_loose(ground, SCENARIOS["bimodal"], tmp_path / "moments", short_s=0.5)
     assert len(run.flood.shorts) == len(run.flood.briefs) == 5
-    assert 1 <= len(run.flood.longs) <= lanes.LONG_TASKS
+    assert 1 <= len(run.flood.longs) <= LONG_TASKS
     assert sum(run.samples[-1].processes.values()) >= 1
     said = flood_charts.draw_flood(run, "bimodal", tmp_path)
     assert said == charts.NOT_INSTALLED or (tmp_path / "flood-waits-bimodal.svg").exists()
