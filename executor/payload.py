@@ -123,6 +123,10 @@ def decode_arguments(data: bytes) -> tuple[list[Any], dict[str, Any]]:
     # Plain checks: the same as a `match` costs 2 us, and every task passes here.
     if type(value) is list and len(value) == 2:
         args, kwargs = value
-        if type(args) is list and type(kwargs) is dict and (not kwargs or {type(name) for name in kwargs} == _STR):
+        if (
+            type(args) is list
+            and type(kwargs) is dict
+            and (not kwargs or {type(name) for name in kwargs} == _STR)
+        ):
             return args, kwargs
     raise PayloadError("the bytes are no encoded arguments; build them with encode_arguments(args, kwargs)")
