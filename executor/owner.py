@@ -227,7 +227,9 @@ class Owner:
             return False
         if not self._crew.is_any_alive:
             return True
-        hooks_s = 0.0 if self._scheduler.is_idle else HOOKS_S
+        hooks_s = (
+            HOOKS_S if self._scheduler.is_idle else 0.0
+        )  # all tasks have ended: only stop hooks may still run
         return time.monotonic() >= self._stop_s + hooks_s
 
     def _accept(self, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from executor import (
     Task,
     encode_arguments,
 )
+from executor.owner import HOOKS_S
 from tests.integration.executor_desk import Desk, await_file
 
 pytestmark = pytest.mark.integration
@@ -145,6 +147,25 @@ def test_stop_returns_what_was_not_started(desk: Make, tmp_path: Path) -> None:
     assert one.executor.room(Lane.CPU_SHORT) == 0
     assert not one.executor.cancel(waiting)
     assert one.executor.reasons() is not None
+
+
+def test_stop_waits_for_the_stop_hooks_of_idle_workers_but_not_for_tasks_beyond_the_grace(
+    desk: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAREWELL", str(tmp_path))
+    idle, busy = desk(), desk()
+    idle.value("add", 1, 1)
+    pids = {runner.pid for runner in idle.executor.statistics().runners if runner.state == "ready"}
+    running = busy.offer("deaf", str(tmp_path / "started"), str(tmp_path / "never"))
+    await_file(tmp_path / "started")
+    # When
+    idle.executor.stop(0.0)
+    began_s = time.monotonic()
+    busy.executor.stop(0.0)
+    # Then
+    assert time.monotonic() - began_s < HOOKS_S
+    assert busy.outcomes[running].status is Status.LOST
+    assert {int(path.name.split()[1]) for path in tmp_path.glob("farewell *")} >= pids
 
 
 def test_stop_under_load_gives_each_task_one_outcome(desk: Make) -> None:
