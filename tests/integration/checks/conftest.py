@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,9 +34,6 @@ def postgres_server() -> Iterator[PostgresServer]:
         binaries()
     except PostgresMissing as error:
         missing(str(error))
-    for driver in ("psycopg", "asyncpg"):
-        if importlib.util.find_spec(driver) is None:
-            missing(f"no {driver}: pip install 'quorate[dev]'")
     server = PostgresServer()
     try:
         server.start()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -14,3 +16,10 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("QUORATE_REQUIRE_ALL") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def driver(name: str) -> Any:
+    """The module of a data base driver."""
+    if importlib.util.find_spec(name) is None:
+        missing(f"no {name}: pip install 'quorate[dev]'")
+    return importlib.import_module(name)

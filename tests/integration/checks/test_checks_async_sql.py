@@ -14,6 +14,7 @@ import pytest
 from executor import HandlerError, checks
 from executor.checks import AlreadyMarked, Answer, ask, ask_async
 from tests.integration.checks.attempts import task
+from tests.integration.checks.parts import driver
 from tests.integration.checks.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.integration
@@ -24,13 +25,13 @@ EFFECTS = "CREATE TABLE IF NOT EXISTS effects (task_key BIGINT)"
 def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
     """Gives a new asynchronous connection."""
     if request.param == "aiosqlite":
-        aiosqlite = pytest.importorskip("aiosqlite")
+        aiosqlite = driver("aiosqlite")
         return lambda: aiosqlite.connect(tmp_path / "shop.db")
     server: PostgresServer = request.getfixturevalue("postgres_server")
     if request.param == "psycopg":
-        psycopg = pytest.importorskip("psycopg")
+        psycopg = driver("psycopg")
         return lambda: psycopg.AsyncConnection.connect(server.dsn)
-    asyncpg = pytest.importorskip("asyncpg")
+    asyncpg = driver("asyncpg")
     return lambda: asyncpg.connect(host=str(server.folder), user="quorate", database="postgres")
 
 
@@ -64,7 +65,7 @@ def test_the_mark_and_the_effect_are_committed_together_once(connect: Callable[[
 
 
 def test_an_open_transaction_of_an_earlier_attempt_excludes_the_next(postgres_server: PostgresServer) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     check = checks.async_sql(lambda: psycopg.AsyncConnection.connect(postgres_server.dsn), scope="late")
 
     async def story() -> Answer:
@@ -93,8 +94,8 @@ async def _enter(check: checks.async_sql, attempt: int) -> None:
 def test_a_connection_without_a_transaction_is_refused(
     postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    asyncpg, aiosqlite = pytest.importorskip("asyncpg"), pytest.importorskip("aiosqlite")
-    psycopg = pytest.importorskip("psycopg")
+    asyncpg, aiosqlite = driver("asyncpg"), driver("aiosqlite")
+    psycopg = driver("psycopg")
 
     async def story() -> None:
         for opened in (
@@ -112,7 +113,7 @@ def test_a_connection_without_a_transaction_is_refused(
 
 
 def test_marks_of_both_forms_are_understood_by_both(tmp_path: Path) -> None:
-    aiosqlite = pytest.importorskip("aiosqlite")
+    aiosqlite = driver("aiosqlite")
     path = tmp_path / "shop.db"
     plain = checks.sql(lambda: sqlite3.connect(path))
     coroutines = checks.async_sql(lambda: aiosqlite.connect(path))
@@ -123,7 +124,7 @@ def test_marks_of_both_forms_are_understood_by_both(tmp_path: Path) -> None:
 
 
 def test_a_data_base_that_is_down_or_silent_is_unknown(tmp_path: Path) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     down = checks.async_sql(lambda: psycopg.AsyncConnection.connect(f"host={tmp_path}", connect_timeout=2))
     assert run(ask_async(down, task(1))).answer is Answer.UNKNOWN
 

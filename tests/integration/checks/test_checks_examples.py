@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from executor.checks import AlreadyMarked, Answer, ask
 from executor.testing import run
 from tests.integration.checks.attempts import Service, task
 from tests.integration.checks.mail_server import ADDRESS, PASSWORD, USER, MailServer
+from tests.integration.checks.parts import driver
 from tests.integration.checks.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.integration
@@ -57,8 +59,9 @@ def test_sqlite_payment(example: Example, tmp_path: Path) -> None:
 
 
 def test_postgres_payment(example: Example, postgres_server: PostgresServer) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     with psycopg.connect(postgres_server.dsn) as connection:
+        connection.execute("DROP TABLE IF EXISTS payments")
         connection.execute("CREATE TABLE payments (order_number TEXT, cents INTEGER)")
     module = example("postgres_payment", SHOP_DSN=postgres_server.dsn)
 
@@ -132,22 +135,48 @@ def test_sms_callback(example: Example, service: Service) -> None:
     assert ask(by_name, task(7), arguments).answer is Answer.DONE
 
 
-def test_a_refused_attempt_is_a_failed_run_that_the_check_then_calls_done(
-    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = shop(tmp_path / "shop.db")
-    module = example("sqlite_payment", SHOP_DB=path)
+def run_twice(module: str, handler: str, key: int) -> list[Outcome]:
+    """Two attempts of one task in a real executor, one after the other."""
     outcomes: list[Outcome] = []
-    arguments = encode_arguments(["A1", 500], {})
-    with Executor(["examples.checks.sqlite_payment"], workers=1, on_outcomes=outcomes.extend) as executor:
+    came = threading.Semaphore(0)
+
+    def take(some: list[Outcome]) -> None:
+        outcomes.extend(some)
+        came.release(len(some))
+
+    with Executor([module], workers=1, on_outcomes=take) as executor:
         executor.start()
         for attempt in (1, 2):
+            arguments = encode_arguments(["A1", 500], {})
             executor.offer(
-                [Task(seq=attempt, key=7, attempt=attempt, handler="record_payment", arguments=arguments)]
+                [Task(seq=attempt, key=key, attempt=attempt, handler=handler, arguments=arguments)]
             )
-            while len(outcomes) < attempt:
-                pass
+            assert came.acquire(timeout=30)
+    return outcomes
 
-    assert [each.status for each in outcomes] == [Status.DONE, Status.FAILED]
-    assert str(outcomes[1].error).startswith("AlreadyMarked: key 7 is in quorate_marks already")
+
+def test_a_refused_attempt_is_a_failed_run_that_the_check_then_calls_done(
+    example: Example, tmp_path: Path
+) -> None:
+    module = example("sqlite_payment", SHOP_DB=shop(tmp_path / "shop.db"))
+
+    first, second = run_twice(module.__name__, "record_payment", 7)
+
+    assert (first.status, second.status) == (Status.DONE, Status.FAILED)
+    assert str(second.error).startswith("AlreadyMarked: key 7 is in quorate_marks already")
     assert ask(module.paid, task(7)).answer is Answer.DONE
+
+
+def test_a_refused_coroutine_is_a_failed_run_and_its_loop_lives_on(
+    example: Example, postgres_server: PostgresServer
+) -> None:
+    psycopg = driver("psycopg")
+    with psycopg.connect(postgres_server.dsn) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS payments (order_number TEXT, cents INTEGER)")
+    module = example("postgres_payment", SHOP_DSN=postgres_server.dsn)
+
+    first, second = run_twice(module.__name__, "pay_async", 9100)
+
+    assert (first.status, second.status) == (Status.DONE, Status.FAILED)
+    assert str(second.error).startswith("AlreadyMarked: key 9100")
+    assert ask(module.paid, task(9100)).answer is Answer.DONE

@@ -13,6 +13,7 @@ import pytest
 from executor import HandlerError, checks
 from executor.checks import AlreadyMarked, Answer, ask
 from tests.integration.checks.attempts import Attempt, Start, task
+from tests.integration.checks.parts import driver
 from tests.integration.checks.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.integration
@@ -53,7 +54,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, attempt: Start) -> Sto
         path = str(tmp_path / "shop.db")
         return Store("sqlite", path, lambda: sqlite3.connect(path, timeout=20), attempt)
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     return Store("postgres", server.dsn, lambda: psycopg.connect(server.dsn), attempt)
 
 
@@ -151,7 +152,7 @@ def test_a_sqlite_connection_that_commits_by_itself_is_refused(tmp_path: Path) -
 
 
 def test_a_postgres_connection_that_commits_by_itself_is_refused(postgres_server: PostgresServer) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     check = checks.sql(lambda: psycopg.connect(postgres_server.dsn), table="commits_itself")
     with psycopg.connect(postgres_server.dsn, autocommit=True) as connection:
         with pytest.raises(HandlerError, match="switch autocommit off"):
@@ -162,7 +163,7 @@ def test_a_postgres_connection_that_commits_by_itself_is_refused(postgres_server
 
 
 def test_a_locked_table_is_unknown(postgres_server: PostgresServer) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     check = checks.sql(
         lambda: psycopg.connect(postgres_server.dsn, options="-c statement_timeout=200ms"), table="locked"
     )
@@ -177,7 +178,7 @@ def test_a_locked_table_is_unknown(postgres_server: PostgresServer) -> None:
 
 
 def test_a_postgres_that_is_down_is_unknown_and_shows_no_password(postgres_server: PostgresServer) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     dsn = f"{postgres_server.dsn} password=hush-hush"
     check = checks.sql(lambda: psycopg.connect(dsn), table="down")
     with check.transaction(task(1)):
@@ -201,8 +202,20 @@ def test_a_sqlite_file_that_is_not_there_is_unknown(tmp_path: Path) -> None:
     assert ask(check, task(1)).answer is Answer.UNKNOWN
 
 
+def test_a_sqlite_file_that_another_writes_for_too_long_is_unknown(tmp_path: Path) -> None:
+    check = checks.sql(lambda: sqlite3.connect(tmp_path / "shop.db", timeout=0.1))
+    check.prepare()
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        answer, why = ask(check, task(1))
+
+    assert answer is Answer.UNKNOWN
+    assert "database is locked" in why
+    assert ask(check, task(1)).answer is Answer.NOT_DONE
+
+
 def test_who_may_not_make_tables_uses_one_that_is_there(postgres_server: PostgresServer) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     checks.sql(lambda: psycopg.connect(postgres_server.dsn), table="made_before").prepare()
     with psycopg.connect(postgres_server.dsn) as connection:
         connection.execute("CREATE ROLE clerk LOGIN")
@@ -220,7 +233,7 @@ def test_who_may_not_make_tables_uses_one_that_is_there(postgres_server: Postgre
 @pytest.fixture
 def clean(postgres_server: PostgresServer) -> str:
     """A PostgreSQL with a table of effects."""
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     with psycopg.connect(postgres_server.dsn) as connection:
         connection.execute("DROP TABLE IF EXISTS effects")
         connection.execute("CREATE TABLE effects (task_key BIGINT, attempt BIGINT)")
@@ -228,7 +241,7 @@ def clean(postgres_server: PostgresServer) -> str:
 
 
 def test_many_processes_that_make_the_table_at_once_all_pass(clean: str, attempt: Start) -> None:
-    psycopg = pytest.importorskip("psycopg")
+    psycopg = driver("psycopg")
     with psycopg.connect(clean) as connection:
         connection.execute("DROP TABLE IF EXISTS quorate_marks")
     started = [attempt("postgres", task(key), clean) for key in range(1, 5)]
