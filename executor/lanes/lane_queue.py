@@ -74,6 +74,12 @@ class LaneQueue:
     def leave(self, queue: HandlerQueue) -> None:
         """A whole queue goes to another lane, or is about to be emptied."""
         queue.stamp = 0
+        for heap in (
+            self._known,
+            self._unknown,
+        ):  # its keys must not come true again by a stamp of the other lane
+            heap[:] = [key for key in heap if key[4] is not queue]
+            heapify(heap)
         self._shrunk(queue, queue.queued, is_empty=True)
 
     def best(self, *, unknown: bool, may: Callable[[str], bool] | None = None) -> Key | None:
