@@ -1,4 +1,4 @@
-"""What is let loose on a node or an executor: long tasks that sleep, that compute, that are one handler's with brief ones; short ones beside.
+"""What is let loose on a node or an executor: long tasks that sleep, compute, or are one handler's with brief ones; short ones beside.
 
 No handler declares a lane. Every submit is noted, so that what never started counts too.
 """
