@@ -6,7 +6,7 @@ The same table, the same row: a handler may be rewritten from one form to the ot
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from executor.checks.answer import CheckResult
@@ -46,7 +46,8 @@ class AsyncSqlCheck:
                 yield connection
                 await connection.commit()
             except BaseException:
-                await connection.rollback()
+                with suppress(Exception):  # what was raised first is what matters
+                    await connection.rollback()
                 raise
 
     async def mark(self, connection: Any, context: Context) -> None:

@@ -128,7 +128,13 @@ class EmailCheck:
             found = _require(imap.uid("SEARCH", "HEADER", "Message-ID", _quoted(wanted)))
             uids = (found[0] or b"").decode().split()
             # A server may search for a part of the text, so what it found is looked at.
-            return any(_message_id(imap, uid) == wanted for uid in uids[:HITS_MAX])
+            if any(_message_id(imap, uid) == wanted for uid in uids[:HITS_MAX]):
+                return True
+            if len(uids) > HITS_MAX:
+                raise imaplib.IMAP4.error(
+                    f"{len(uids)} mails contain {wanted}, the first {HITS_MAX} are others"
+                )
+            return False
         finally:
             with suppress(OSError, imaplib.IMAP4.error):
                 imap.logout()

@@ -15,7 +15,7 @@ Any DB-API driver will do; it is the user's own. For coroutines: `checks.async_s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from executor.checks.answer import Answer, CheckResult
@@ -51,7 +51,10 @@ class SqlCheck:
                 yield connection
                 connection.commit()
             except BaseException:
-                connection.rollback()
+                with suppress(
+                    Exception
+                ):  # a connection that is lost has rolled back; what was raised first is what matters
+                    connection.rollback()
                 raise
 
     def mark(self, connection: Any, context: Context) -> None:

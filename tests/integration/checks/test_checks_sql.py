@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from executor import HandlerError, checks
+from executor import HandlerError, TaskCancelled, checks
 from executor.checks import AlreadyMarked, Answer, ask
 from tests.integration.checks.attempts import Attempt, Start, task
 from tests.integration.checks.parts import driver
@@ -103,6 +103,17 @@ def test_an_attempt_killed_before_its_commit_lets_the_next_pass(store: Store) ->
     second.wait("at", timeout_s=30)
     assert second.finish() == ""
     assert store.effects(7) == [2]
+
+
+def test_what_the_handler_raised_is_not_hidden_by_a_lost_connection(store: Store) -> None:
+    def pay() -> None:
+        with store.check.transaction(task(1)) as connection:
+            connection.close()
+            raise TaskCancelled
+
+    with pytest.raises(TaskCancelled):
+        pay()
+    assert store.answer(1) is Answer.NOT_DONE
 
 
 def test_scopes_keep_two_clusters_apart_in_one_table(store: Store) -> None:
