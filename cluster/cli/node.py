@@ -19,6 +19,11 @@ from cluster.settings import NodeSettings, read_settings
 
 LOOK_S = 0.2  # how soon a failed node is noticed; a signal is noticed at once
 GRACE_S = 10.0
+GC_THRESHOLD = (
+    50_000,
+    20,
+    50,
+)  # by default every 700 objects: an eighth of what a task costs, and nothing of a task is a cycle
 
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -158,6 +163,7 @@ def _run(settings: NodeSettings, *, json_output: bool) -> None:
         server.start()
         gc.collect()
         gc.freeze()  # what the imports left would cost 20 ms at each full collection, in the middle of heartbeats
+        gc.set_threshold(*GC_THRESHOLD)
         ready = {"name": settings.name, "pid": os.getpid(), "peer": settings.listen, "api": settings.api}
         if json_output:
             print_json(ready)
