@@ -85,6 +85,9 @@ class Runner:
     def tell(self, *message: object) -> None:
         self.control.sendall(encode_frame(message))
 
+    def tell_many(self, messages: list[tuple[object, ...]]) -> None:
+        self.control.sendall(b"".join(encode_frame(message) for message in messages))
+
     def pump(self, timeout_s: float) -> bool:
         """Takes in what comes within this time; False when nothing did."""
         ready, _, _ = select.select(list(self._readers), [], [], timeout_s)

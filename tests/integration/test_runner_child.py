@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,15 +86,16 @@ def test_cancelling_strikes_nothing_but_the_number_it_names(runner: Runner, tmp_
 
 
 def test_cancelling_a_row_of_brief_tasks_never_strikes_a_neighbour(runner: Runner) -> None:
-    # A signal may arrive at any step: in the handler, when it has just ended, or for a task that has not begun.
+    # A signal may arrive at any step: in the handler, when it has just ended, or for a task that has not begun. How many hit depends on
+    # the machine: as many rounds as it takes.
     cancelled = 0
-    for turn in range(60):  # at last 2 ms a task: the side thread gets its turn every 5 ms
-        numbers = runner.run_many("blink", [((turn * 1000,), {})] * 32)
-        for number in numbers[::2]:
-            runner.tell("cancel", number)
+    end_s = time.monotonic() + 15
+    while cancelled < 10 and time.monotonic() < end_s:
+        numbers = runner.run_many("blink", [((50_000,), {})] * 32)
+        runner.tell_many([("cancel", number) for number in numbers[::2]])
         for number in numbers:
             status = runner.outcome(number)[0]
-            assert status == "done" or (status == "cancelled" and number in numbers[::2])
+            assert status == "done" or (status == "cancelled" and (number - numbers[0]) % 2 == 0)
             cancelled += status == "cancelled"
     assert cancelled
 
