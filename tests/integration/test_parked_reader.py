@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from cluster.envelope import encode_key, encode_task
+from cluster.errors import Unavailable
 from cluster.gate import OPEN_GATE, Gate
 from cluster.kafka.confluent import TaskProducer, group_consumer, read_record_keys
 from cluster.kafka.parked_reader import ParkedReader
@@ -78,9 +79,15 @@ class Parking:
         assert not any(self.producer.produce_many(records, timeout_s=WITHIN_S))
 
     def in_lane(self, lane: str = "cpu-short") -> list[int]:
-        return sorted(
-            read_record_keys(self.kafka, [task_topic(self.prefix, lane, "low")], timeout_s=WITHIN_S)
-        )
+        """A broker under load may not know the leader of a new partition at once."""
+        topics = [task_topic(self.prefix, lane, "low")]
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            try:
+                return sorted(read_record_keys(self.kafka, topics, timeout_s=WITHIN_S))
+            except Unavailable:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
 
     def left(self) -> int:
         """Records that still stand in the parked topic."""
