@@ -1,8 +1,8 @@
 """Which runners to start and which to end, so that places have processes behind them.
 
 Processes: one for each place and spare, and one more that is warm; of those that are not niced, one for each reserved place and one more,
-because a niced one cannot become quick again. What is too many for a while ends, niced ones first. Threads and event loops: as many
-processes as the pool wants, from the first handler of that form on.
+because a niced one cannot become quick again. Niced ones that are too many end as soon as they are idle, others after a while. Threads
+and event loops: as many processes as the pool wants, from the first handler of that form on.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Staffing:
         if pool.form is Form.PROCESS:
             quick = sum(not runner.is_long for runner in alive)
             missing = max(self._wanted(pool) - len(alive), pool.reserve + 1 - quick)
+            missing = min(
+                missing, pool.slots + pool.spares_max + 1 - len(alive)
+            )  # whatever turns out long, this many and no more
         else:
             missing = pool.processes - len(alive)
         if pool.early_deaths:
@@ -46,9 +49,16 @@ class Staffing:
             out.append(Start(runner=number, form=pool.form, is_long=False, slots=pool.each))
 
     def shed(self, pool: Pool, now: float, out: list[Instruction]) -> None:
-        """Ends one idle runner when there has been one too many for a while."""
-        alive = pool.alive()
+        """Ends one idle runner when there has been one too many for a while; niced processes that are too many at once, as each task that
+        turns out long leaves one behind."""
         wanted = self._wanted(pool) if pool.form is Form.PROCESS else pool.processes
+        if pool.form is Form.PROCESS:
+            niced = [each for each in pool.ready() if each.is_long and not each.batches]
+            for runner in niced[: max(0, len(pool.alive()) - wanted)]:
+                self.drain(
+                    runner, f"niced and idle, {len(pool.alive())} processes, {wanted} needed", now, out
+                )
+        alive = pool.alive()
         quick = sum(not runner.is_long for runner in alive)
         idle = [
             runner
