@@ -82,6 +82,7 @@ def test_many_envelopes_are_read_at_once_as_one_by_one() -> None:
         b"QT\x02\x95\xa1h\xa1k\xc4",
         b"QT\x02\x95\xa1h\xa1k\xc4\x00\x00\x00\x00",
         b"QT\x02\xc0",
+        b"QT\x03\x95\xa1h\xa1k\xc4\x01a\x00\x00",  # of a later version, though it looks the same
     ],
 )
 def test_among_many_one_that_is_not_plain_has_them_read_one_by_one(odd: bytes | None) -> None:
