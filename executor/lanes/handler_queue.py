@@ -35,11 +35,12 @@ class Chunk:
 class HandlerQueue:
     """`alone`: for tasks that run in a process of their own, whatever the handler's form. The lane queue keeps `stamp` and the flags.
 
-    `running` counts its tasks in threads and event loops, `limit` is the measured bound of that.
+    `running` counts its tasks in threads and event loops, `limit` is the measured bound of that; `batches` counts what is in any runner.
     """
 
     __slots__ = (
         "alone",
+        "batches",
         "form",
         "handler",
         "is_blocked",
@@ -66,6 +67,7 @@ class HandlerQueue:
         self.queued = 0
         self.stamp = 0
         self.running = 0
+        self.batches = 0
         self.limit = UNLIMITED
         self.used_s = 0.0
 

@@ -82,8 +82,8 @@ class LaneQueue:
             heapify(heap)
         self._shrunk(queue, queue.queued, is_empty=True)
 
-    def best(self, *, unknown: bool, may: Callable[[str], bool] | None = None) -> Key | None:
-        """The key that is next among the known or the unknown; `may` leaves out handlers."""
+    def best(self, *, unknown: bool, may: Callable[[HandlerQueue], bool] | None = None) -> Key | None:
+        """The key that is next among the known or the unknown; `may` leaves out queues."""
         heap = self._unknown if unknown else self._known
         while heap:
             key = heap[0]
@@ -95,16 +95,16 @@ class LaneQueue:
             if served_s != key[1]:
                 heapreplace(heap, (key[0], served_s, key[2], key[3], queue))
                 continue
-            if may is None or may(queue.handler):
+            if may is None or may(queue):
                 return key
             return self._best_of(heap, may)
         return None
 
-    def _best_of(self, heap: list[Key], may: Callable[[str], bool]) -> Key | None:
+    def _best_of(self, heap: list[Key], may: Callable[[HandlerQueue], bool]) -> Key | None:
         found: Key | None = None
         for key in heap:
             queue = key[4]
-            if key[3] == queue.stamp and may(queue.handler):
+            if key[3] == queue.stamp and may(queue):
                 true = (key[0], self._served_s[queue.handler], key[2], key[3], queue)
                 if found is None or true < found:
                     found = true

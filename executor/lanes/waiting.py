@@ -97,7 +97,7 @@ class Waiting:
     # What may start.
 
     def best(self, lane: LaneQueue, now: float, *, unknown: bool, probe: bool = False) -> Key | None:
-        """What is next in this lane and may start; a `probe` is of a handler of which nothing runs."""
+        """What is next in this lane and may start; a `probe` is of a handler and kind of which nothing runs."""
         while True:
             key = lane.best(unknown=unknown, may=self._is_idle if probe else None)
             if key is None:
@@ -152,8 +152,9 @@ class Waiting:
         if use is not None and use.holds:
             self.release(use, now)
 
-    def _is_idle(self, handler: str) -> bool:
-        return self.uses[handler].running == 0
+    @staticmethod
+    def _is_idle(queue: HandlerQueue) -> bool:
+        return queue.batches == 0
 
     # Labels and limits.
 

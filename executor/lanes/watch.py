@@ -1,7 +1,7 @@
 """Looks at what runs: tasks that were taken for short and are not, tasks past every limit, tasks stuck behind others.
 
 A short task that runs longer than twice the cut-off counts as long from then on (re-badged): the pool gets a place more if the reserve
-needs it, its runner is niced and stays long, and what waits behind it in its runner is taken back. What waits behind a batch that was meant
+needs it, its runner is niced if it goes on, and what waits behind it there is taken back. What waits behind a batch that was meant
 to take 2 ms is taken back much earlier.
 """
 
@@ -18,6 +18,7 @@ from executor.pools.pool import Pool
 from executor.task import Form, Label, Status
 
 OVERRUN_CUTOFFS = 2.0
+NICE_AFTER_S = 1.0  # niceness has no way back: a process is not spent on a task of half a second
 STUCK_S = 0.04  # twenty times what a batch should take: what waits behind it goes elsewhere
 HARD_AFTER_S = 5.0  # after the soft time-out, which the handler can delay or swallow
 
@@ -48,6 +49,14 @@ class Watch:
             cutoff_s = self._labels.cutoff_s(batch.lane.resource)
             if not batch.is_long and running_s > OVERRUN_CUTOFFS * cutoff_s:
                 changes += self._overran(pool, runner, batch, running_s, now, out)
+            if (
+                batch.is_long
+                and not runner.is_long
+                and running_s > NICE_AFTER_S
+                and pool.form is Form.PROCESS
+            ):
+                runner.is_long = True
+                out.append(Renice(runner=runner.number))
             if running_s > STUCK_S:
                 stuck.add(number)
             if pool.form is Form.PROCESS:
@@ -64,9 +73,6 @@ class Watch:
         runner.slow(batch)
         pool.lanes[batch.lane].charge(queue.handler, running_s - batch.estimate_s)
         batch.estimate_s = running_s
-        if pool.form is Form.PROCESS and not runner.is_long:
-            runner.is_long = True
-            out.append(Renice(runner=runner.number))
         self._diary.note(
             now,
             f"handler {queue.handler}",

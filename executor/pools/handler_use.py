@@ -32,6 +32,7 @@ class HandlerUse:
         return min(self.limit - self.running, queue.limit - queue.running)
 
     def began(self, queue: HandlerQueue, form: Form, tasks: int) -> None:
+        queue.batches += 1
         if form is Form.PROCESS:
             self.running += 1
         else:
@@ -40,6 +41,7 @@ class HandlerUse:
 
     def ended(self, queue: HandlerQueue, form: Form, tasks: int, *, is_whole: bool) -> None:
         """`is_whole`: with these the batch is over."""
+        queue.batches -= is_whole
         if form is not Form.PROCESS:
             self.running -= tasks
             queue.running -= tasks

@@ -45,6 +45,7 @@ class Pool:
         self.arrivals = Arrivals()
         self.early_deaths = 0
         self.start_at_s = 0.0
+        self.exchange_at_s = 0.0
         self.surplus_since_s: float | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Which runners to start and which to end, so that places have processes behind them.
 
-Processes: one for each place and spare, and one more that is warm; of those that are not niced, one for each reserved place and one more,
-because a niced one cannot become quick again. Niced ones that are too many end as soon as they are idle, others after a while. Threads
+Processes: one for each place and spare, and one more that is warm. A niced one cannot become quick again: when fewer quick ones are left
+than the reserve and a warm one, an idle niced one is exchanged, one each 5 s. What is too many for a while ends, niced ones first. Threads
 and event loops: as many processes as the pool wants, from the first handler of that form on.
 """
 
@@ -17,6 +17,7 @@ from executor.task import Form
 
 BACK_OFF_S = (0.1, 10.0)  # after deaths before hello, doubled each time
 SHED_EVERY_S = 1.0
+EXCHANGE_EVERY_S = 5.0
 SURPLUS_S = 10.0  # so long a process more than needed stays: starting one costs 10 ms of a core
 
 
@@ -32,47 +33,37 @@ class Staffing:
         if not pool.is_wanted or now < pool.start_at_s:
             return
         alive = pool.alive()
-        if pool.form is Form.PROCESS:
-            quick = sum(not runner.is_long for runner in alive)
-            missing = max(self._wanted(pool) - len(alive), pool.reserve + 1 - quick)
-            missing = min(
-                missing, pool.slots + pool.spares_max + 1 - len(alive)
-            )  # whatever turns out long, this many and no more
-        else:
-            missing = pool.processes - len(alive)
+        missing = self._wanted(pool) - len(alive)
         if pool.early_deaths:
             missing = min(missing, 1)
+        elif missing <= 0 and pool.form is Form.PROCESS and self._exchange(pool, alive, now, out):
+            missing = 1
         for _ in range(missing):
             number = self._next_number()
             runner = Runner(number, pool.form, slots=pool.each, is_long=False, started_s=now)
             pool.runners[number] = runner
             out.append(Start(runner=number, form=pool.form, is_long=False, slots=pool.each))
 
-    def shed(self, pool: Pool, now: float, out: list[Instruction]) -> None:
-        """Ends one idle runner when there has been one too many for a while; niced processes that are too many at once, as each task that
-        turns out long leaves one behind."""
-        wanted = self._wanted(pool) if pool.form is Form.PROCESS else pool.processes
-        if pool.form is Form.PROCESS:
-            niced = [each for each in pool.ready() if each.is_long and not each.batches]
-            for runner in niced[: max(0, len(pool.alive()) - wanted)]:
-                self.drain(
-                    runner, f"niced and idle, {len(pool.alive())} processes, {wanted} needed", now, out
-                )
-        alive = pool.alive()
+    def _exchange(self, pool: Pool, alive: list[Runner], now: float, out: list[Instruction]) -> bool:
+        """Ends a niced runner that is idle, when too few quick ones are left: now and then, because a start costs an import."""
+        niced = [runner for runner in _idle(alive) if runner.is_long]
         quick = sum(not runner.is_long for runner in alive)
-        idle = [
-            runner
-            for runner in alive
-            if runner.state is RunnerState.READY
-            and not runner.batches
-            and (pool.form is not Form.PROCESS or runner.is_long or quick > pool.reserve + 1)
-        ]
-        if len(alive) <= wanted or not idle:
+        if quick > pool.reserve or not niced or now < pool.exchange_at_s:
+            return False
+        pool.exchange_at_s = now + EXCHANGE_EVERY_S
+        self.drain(niced[0], "it is niced, and short work needs one that is not", now, out)
+        return True
+
+    def shed(self, pool: Pool, now: float, out: list[Instruction]) -> None:
+        """Ends one idle runner when there has been one too many for a while."""
+        alive, wanted = pool.alive(), self._wanted(pool)
+        if len(alive) <= wanted:
             pool.surplus_since_s = None
             return
         if pool.surplus_since_s is None:
             pool.surplus_since_s = now
-        if now - pool.surplus_since_s >= SURPLUS_S:
+        idle = _idle(alive)
+        if idle and now - pool.surplus_since_s >= SURPLUS_S:
             runner = max(idle, key=lambda each: (each.is_long, each.number))
             pool.surplus_since_s = now - SURPLUS_S + SHED_EVERY_S
             self.drain(runner, f"{len(alive)} {pool.form} runners, {wanted} needed", now, out)
@@ -97,4 +88,9 @@ class Staffing:
 
     @staticmethod
     def _wanted(pool: Pool) -> int:
-        return pool.slots + pool.spares + 1
+        """At most W and the most spares and a warm one, whatever turns out long."""
+        return pool.slots + pool.spares + 1 if pool.form is Form.PROCESS else pool.processes
+
+
+def _idle(alive: list[Runner]) -> list[Runner]:
+    return [runner for runner in alive if runner.state is RunnerState.READY and not runner.batches]

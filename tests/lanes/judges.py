@@ -285,7 +285,13 @@ class Laws(Judges):
             if queue.lane.is_long:
                 may = long < pool.long_slots
             elif queue.is_unknown:
-                may = long + unknown < pool.long_slots
+                is_alone = not any(
+                    (task.handler, task.kind) == (queue.handler, queue.kind)
+                    for sent in self._all(world, pool.form)
+                    for task in sent.numbers.values()
+                )
+                probes = unknown - max(0, pool.long_slots - long)
+                may = long + unknown < pool.long_slots or (is_alone and probes < max(1, pool.slots // 10))
             else:
                 may = True
             self.check(
@@ -396,8 +402,9 @@ class Laws(Judges):
     def _bounds(self, world: World, pool: Pool) -> None:
         alive = pool.alive()
         if pool.form is Form.PROCESS:
-            most = pool.slots + pool.spares_max + 1 + pool.reserve + 1
-            most += world.plan.workers + 7  # after `workers` was lowered, until they are shed
+            most = pool.slots + pool.spares_max + 1
+            if world.now < world.tuned_s + 30.0:
+                most += world.plan.workers + 7  # after `workers` was lowered, until they are shed
             self.check(world, len(alive) <= most, "L11", f"{len(alive)} processes, {most} may be")
         else:
             self.check(world, len(alive) <= world.plan.cores, "L11", f"{len(alive)} runners of {pool.form}")

@@ -43,6 +43,7 @@ class World:
             self.labels, handlers=self.handlers, workers=plan.workers, cores=plan.cores
         )
         self.limits = Limits()
+        self.tuned_s = -100.0
         self.runners: dict[int, SimulatedRunner] = {}
         self.open: dict[int, Task] = {}  # by seq: offered or waiting outside, not ended
         self.outcomes: Counter[Status] = Counter()
@@ -351,7 +352,7 @@ class World:
         self.after(trouble.for_s, lambda: self._set_limits(Limits()))
 
     def _set_limits(self, limits: Limits) -> None:
-        self.limits = limits
+        self.limits, self.tuned_s = limits, self.now
         self.disturbed_s = max(self.disturbed_s, self.now)
         self.scheduler.tune(limits, self.now)
 
