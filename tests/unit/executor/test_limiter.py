@@ -27,9 +27,9 @@ def test_it_doubles_until_the_other_side_is_full() -> None:
 
 def test_it_finds_its_way_down_when_the_other_side_slows() -> None:
     limiter = Limiter()
-    now = press(limiter, seconds=3.0, capacity=100.0, wall_s=0.05)
+    now = press(limiter, seconds=20.0, capacity=100.0, wall_s=0.05)
     before = limiter.limit
-    press(limiter, seconds=40.0, capacity=20.0, wall_s=0.05, now=now)
+    press(limiter, seconds=60.0, capacity=20.0, wall_s=0.05, now=now)
     assert limiter.limit < before / 2
 
 
