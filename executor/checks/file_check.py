@@ -155,13 +155,20 @@ def _link(part: Path, final: Path) -> None:
     try:
         os.link(part, final)
     except FileExistsError:
-        if not part.samefile(final):  # else the answer to the first try was lost on the way, as NFS can do
+        if not _is_same(part, final):  # else the answer to the first try was lost on the way, as NFS can do
             raise AlreadyMarked(f"{final} exists already: another attempt of this task was faster") from None
     except FileNotFoundError:
         if final.exists():  # a later attempt has tidied up behind us
             raise AlreadyMarked(f"{final} exists already: another attempt of this task was faster") from None
         raise
     _sync_folder(final)
+
+
+def _is_same(part: Path, final: Path) -> bool:
+    try:
+        return part.samefile(final)
+    except FileNotFoundError:  # in this moment it was renamed, from begun to done
+        return False
 
 
 def _exists(path: Path) -> bool:
