@@ -11,44 +11,37 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from cluster.envelope import Columns, decode_columns, decode_envelope, decode_key, decode_keys, encode_key
-from cluster.errors import RecordError
-from cluster.gate import OPEN_GATE, Gate, Verdict
-from cluster.kafka.confluent import Answer, Record, TaskProducer
-from cluster.kafka.consumer import LaneConsumer, RawRecords
-from cluster.kafka.credits import Credits
-from cluster.parked import encode_parked
-from cluster.results import encode_dead
-from cluster.routing import LANES, PRIORITIES, dead_topic, parked_topic, results_topic, task_topic
-from cluster.task_flow import (
+from cluster.arrivals import Arrivals
+from cluster.envelope import encode_key
+from cluster.flow_events import (
     Complete,
-    Delivered,
     Done,
-    Drop,
     Ending,
     Event,
-    Forward,
     Instruction,
     Mark,
     Marked,
-    Place,
     Ran,
     Run,
     StoreCopy,
     Stored,
     StoreDead,
     StoreResults,
-    TaskFlow,
-    Undecodable,
     Way,
 )
-from consensus import ConsensusError, ExecuteAnswer, KeyService
+from cluster.gate import OPEN_GATE, Gate
+from cluster.kafka.confluent import Answer, Record, TaskProducer
+from cluster.kafka.consumer import LaneConsumer, RawRecords
+from cluster.kafka.credits import Credits
+from cluster.marking import Marking
+from cluster.results import encode_dead
+from cluster.routing import LANES, PRIORITIES, dead_topic, results_topic
+from cluster.task_flow import TaskFlow
+from consensus import KeyService
 from executor import Executor, ExecutorFull, ExecutorStopped, Lane, Outcome, Status, Task
 
 log = logging.getLogger(__name__)
@@ -56,12 +49,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.05
 DRAIN_LOOK_S = 0.02
 ITEMS_MAX = 1000  # of the queue in one turn
-MARK_KEYS_MAX = 4096
-MARKS_IN_FLIGHT_MAX = 4
-MARK_EVERY_S = (
-    0.010  # an entry of the ledger costs as much as 400 keys in it; the first after a pause goes at once
-)
-RETRY_AFTER_S = 0.2  # between two tries of a mark or a produce that got no answer
+RETRY_AFTER_S = 0.2  # between two tries of a produce that got no answer
 NIL = b"\xc0"  # the result None: nothing is stored for it
 HELD_BYTES_MAX = 256 << 20  # of records in flight; above, nothing is fetched
 ENDINGS = {
@@ -79,19 +67,12 @@ _ToStore = StoreResults | StoreDead | StoreCopy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _MarkAnswered:
-    outcome: str
-    keys: Sequence[int]
-    future: Future[list[ExecuteAnswer]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _StoreAnswered:
     instruction: _ToStore
     answers: list[Answer]
 
 
-_Inbox = RawRecords | list[Outcome] | _MarkAnswered | _StoreAnswered | None
+_Inbox = RawRecords | list[Outcome] | _StoreAnswered | None
 
 
 class FlowThread:
@@ -112,17 +93,14 @@ class FlowThread:
         gate: Callable[[], Gate] = lambda: OPEN_GATE,
         lane_of: Callable[[str, str], Lane] | None = None,
     ) -> None:
-        self._prefix, self._keys, self._executor, self._producer = prefix, keys, executor, producer
-        self._failed, self._gate, self._lane_of = failed, gate, lane_of
+        self._prefix, self._executor, self._producer = prefix, executor, producer
+        self._failed = failed
         self._room = executor.room if room is None else room
         self._core = TaskFlow()
+        self._arrivals = Arrivals(prefix, executed=keys.executed, gate=gate, lane_of=lane_of, room=self._room)
+        self._marking = Marking(lambda keys_, outcome: keys.execute_future(keys_, outcome=outcome))
         self._consumers: dict[str, LaneConsumer] = {}  # by topic
         self._inbox: queue.SimpleQueue[_Inbox] = queue.SimpleQueue()
-        self._answered: deque[_MarkAnswered] = deque()  # wakes nobody: only offsets wait for it
-        self._unmarked: dict[str, list[int]] = {}
-        self._marks_in_flight = 0
-        self._marked_at = 0.0
-        self._retry_marks_at = 0.0
         self._retries: list[tuple[float, _ToStore]] = []
         self._unoffered: list[Task] = []
         self._running = True
@@ -192,21 +170,19 @@ class FlowThread:
     def _step(self) -> None:
         items: list[_Inbox] = []
         try:
-            items.append(self._inbox.get(timeout=self._wait_s()))
+            items.append(self._inbox.get(timeout=self._marking.wait_s(time.monotonic(), TICK_S)))
             while len(items) < ITEMS_MAX:
                 items.append(self._inbox.get_nowait())
         except queue.Empty:
             pass
+        now = time.monotonic()
         runs, self._unoffered = self._unoffered, []
         arrived = dict.fromkeys(LANES, 0)
-        while self._answered:
-            items.append(self._answered.popleft())
         for item in items:
             if isinstance(item, RawRecords):
                 arrived[item.place.lane] += len(item.offsets)
-            for event in self._events(item):
-                self._carry_out(self._core.handle(event), runs)
-        now = time.monotonic()
+            self._handle(self._events(item, now), runs)
+        self._handle(self._marked(now), runs)
         if self._retries:
             due = [instruction for at, instruction in self._retries if at <= now]
             self._retries = [entry for entry in self._retries if entry[0] > now]
@@ -216,123 +192,25 @@ class FlowThread:
         with self._credits_lock:
             for lane, count in arrived.items():
                 self._credits[lane].arrived(count)
-        self._send_marks(now)
+        self._marking.send(now)
 
-    def _wait_s(self) -> float:
-        """Until the next event, or the next mark is due."""
-        if not any(self._unmarked.values()):
-            return TICK_S
-        if self._marks_in_flight >= MARKS_IN_FLIGHT_MAX:
-            return MARK_EVERY_S  # an answer wakes nobody
-        return min(TICK_S, max(0.0, self._marks_due() - time.monotonic()))
+    def _handle(self, events: Iterable[Event], runs: list[Task]) -> None:
+        for event in events:
+            self._carry_out(self._core.handle(event), runs)
 
-    def _marks_due(self) -> float:
-        return max(self._retry_marks_at, self._marked_at + MARK_EVERY_S)
-
-    def _events(self, item: _Inbox) -> Sequence[Event]:
+    def _events(self, item: _Inbox, now: float) -> Sequence[Event]:
         match item:
             case RawRecords():
-                return self._decode(item)
+                self.counters["delivered"] += len(item.offsets)
+                events = self._arrivals.events(*item)
+                self.counters["parked"], self.counters["moved"] = self._arrivals.parked, self._arrivals.moved
+                return events
             case list():
                 return self._ran(item)
-            case _MarkAnswered():
-                return self._mark_answered(item)
             case _StoreAnswered():
-                return self._store_answered(item)
+                return self._store_answered(item, now)
             case None:
                 return ()
-
-    def _decode(self, records: RawRecords) -> list[Event]:
-        self.counters["delivered"] += len(records.offsets)
-        keys, columns = decode_keys(records.keys), decode_columns(records.values)
-        if keys is not None and columns is not None:
-            return [self._delivered(records.place, keys, records.offsets, records.values, columns)]  # type: ignore[arg-type]
-        events: list[Event] = []
-        good: list[tuple[int, int, bytes, tuple[str, str, bytes, int]]] = []
-        for raw_key, value, offset in zip(records.keys, records.values, records.offsets, strict=True):
-            try:
-                key, one = decode_key(raw_key), decode_envelope(value)
-            except RecordError as error:
-                events.append(
-                    Undecodable(
-                        raw_key=raw_key or b"",
-                        value=value or b"",
-                        reason=str(error),
-                        place=records.place,
-                        offset=offset,
-                    )
-                )
-            else:
-                good.append(
-                    (key, offset, value or b"", (one.handler, one.kind, one.arguments, one.submitted_ms))
-                )
-        if good:
-            numbers, offsets, values, rows = zip(*good, strict=True)
-            events.append(
-                self._delivered(records.place, numbers, offsets, values, Columns(*zip(*rows, strict=True)))
-            )
-        return events
-
-    def _delivered(
-        self,
-        place: Place,
-        keys: Sequence[int],
-        offsets: Sequence[int],
-        values: Sequence[bytes],
-        columns: Columns,
-    ) -> Delivered:
-        executed = self._keys.executed(keys)
-        return Delivered(
-            place=place,
-            keys=keys,
-            offsets=offsets,
-            values=values,
-            columns=columns,
-            executed={key for key, is_so in zip(keys, executed, strict=True) if is_so}
-            if any(executed)
-            else frozenset(),
-            ways=self._ways(place, keys, values, columns),
-        )
-
-    def _ways(
-        self, place: Place, keys: Sequence[int], values: Sequence[bytes], columns: Columns
-    ) -> Mapping[int, Way]:
-        """Of records that are not simply to run. Nearly always there are none, and only the few pairs of handler and kind are looked at."""
-        gate = self._gate()
-        pairs = set(zip(columns.handlers, columns.kinds, strict=True))
-        noted = {pair for pair in pairs if not gate.is_plain(pair[0]) or self._is_elsewhere(place, *pair)}
-        if not noted:
-            return {}
-        ways = {}
-        for key, value, handler, kind, _, submitted_ms in zip(keys, values, *columns, strict=True):
-            if (handler, kind) in noted:
-                way = self._way(gate, place, value, handler, kind, submitted_ms)
-                if way is not None:
-                    ways[key] = way
-        return ways
-
-    def _is_elsewhere(self, place: Place, handler: str, kind: str) -> bool:
-        """Its lane is another one by now, and this node has no room for it there."""
-        if self._lane_of is None:
-            return False
-        lane = self._lane_of(handler, kind)
-        return lane != place.lane and self._room(lane) <= 0
-
-    def _way(
-        self, gate: Gate, place: Place, value: bytes, handler: str, kind: str, submitted_ms: int
-    ) -> Way | None:
-        match gate.judge(handler, place.lane, submitted_ms):
-            case Verdict.DROP:
-                return Drop()
-            case Verdict.PARK:
-                self.counters["parked"] += 1
-                return Forward(topic=parked_topic(self._prefix), value=encode_parked(place.topic, value))
-            case Verdict.RUN if self._is_elsewhere(place, handler, kind) and self._lane_of is not None:
-                self.counters["moved"] += 1
-                topic = task_topic(self._prefix, self._lane_of(handler, kind), place.priority)
-                return Forward(topic=topic, value=value)
-            case Verdict.RUN:
-                return None
 
     def _ran(self, outcomes: list[Outcome]) -> list[Event]:
         plain: list[int] = []
@@ -363,25 +241,19 @@ class FlowThread:
             error = f"{error}\n{outcome.traceback}"
         way: Way | None = None
         if outcome.status is Status.RETURNED and (found := self._core.record(outcome.key)) is not None:
-            place, value, one = found
-            way = self._way(self._gate(), place, value, one.handler, one.kind, one.submitted_ms)
+            way = self._arrivals.way_again(*found)
         return Ran(key=outcome.key, ending=ENDINGS[outcome.status], error=error, way=way)
 
-    def _mark_answered(self, answer: _MarkAnswered) -> list[Event]:
-        self._marks_in_flight -= 1
-        error = answer.future.exception()
-        if error is None:
+    def _marked(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        for answer in self._marking.answers(now):
             self.counters["marked"] += len(answer.keys)
             self.counters[answer.outcome] += len(answer.keys)
-            return [Marked(keys=answer.keys)]
-        if not isinstance(error, ConsensusError):
-            raise error
-        self.counters["mark_retries"] += 1
-        self._unmarked.setdefault(answer.outcome, []).extend(answer.keys)
-        self._retry_marks_at = time.monotonic() + RETRY_AFTER_S
-        return []
+            events.append(Marked(keys=answer.keys))
+        self.counters["mark_retries"] = self._marking.retries
+        return events
 
-    def _store_answered(self, answer: _StoreAnswered) -> list[Event]:
+    def _store_answered(self, answer: _StoreAnswered, now: float) -> list[Event]:
         """What was not stored is tried again, for ever: the record stays open until it is."""
         instruction = answer.instruction
         stored = [place for place, reason in answer.answers if reason is None]
@@ -393,7 +265,7 @@ class FlowThread:
                     keys=[instruction.keys[place] for place in missing],
                     results=[instruction.results[place] for place in missing],
                 )
-            self._retries.append((time.monotonic() + RETRY_AFTER_S, instruction))
+            self._retries.append((now + RETRY_AFTER_S, instruction))
         if not stored:
             return []
         match answer.instruction:
@@ -413,7 +285,7 @@ class FlowThread:
                 case Run():
                     runs += instruction.tasks
                 case Mark():
-                    self._unmarked.setdefault(instruction.outcome, []).extend(instruction.keys)
+                    self._marking.add(instruction.keys, instruction.outcome)
                 case Complete():
                     self._consumers[instruction.place.topic].complete(instruction.place, instruction.offsets)
                 case StoreResults():
@@ -446,18 +318,3 @@ class FlowThread:
 
     def _stored(self, instruction: _ToStore, answers: list[Answer]) -> None:
         self._inbox.put(_StoreAnswered(instruction=instruction, answers=answers))
-
-    def _send_marks(self, now: float) -> None:
-        if not self._unmarked or now < self._marks_due():
-            return
-        for outcome, keys in self._unmarked.items():
-            while keys and self._marks_in_flight < MARKS_IN_FLIGHT_MAX:
-                batch = keys[:MARK_KEYS_MAX]
-                del keys[: len(batch)]
-                self._marks_in_flight += 1
-                self._marked_at = now
-                future = self._keys.execute_future(batch, outcome=outcome)
-                future.add_done_callback(partial(self._marked, outcome, batch))
-
-    def _marked(self, outcome: str, keys: Sequence[int], future: Future[list[ExecuteAnswer]]) -> None:
-        self._answered.append(_MarkAnswered(outcome=outcome, keys=keys, future=future))

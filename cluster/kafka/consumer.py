@@ -20,8 +20,8 @@ from typing import NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from cluster.flow_events import Place
 from cluster.kafka.offsets import OffsetWindow
-from cluster.task_flow import Place
 
 FETCH_RECORDS_MAX = 500
 OPEN_OFFSETS_MAX = 10_000  # a partition; EXECUTOR.md's bound

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 import pytest
 
 from cluster.envelope import Columns, Envelope, encode_envelope
-from cluster.task_flow import (
-    DEATHS_MAX,
+from cluster.flow_events import (
     Complete,
     Delivered,
     Done,
@@ -24,10 +23,10 @@ from cluster.task_flow import (
     Stored,
     StoreDead,
     StoreResults,
-    TaskFlow,
     Undecodable,
     Way,
 )
+from cluster.task_flow import DEATHS_MAX, TaskFlow
 from executor import Level, Task
 
 pytestmark = pytest.mark.unit
