@@ -82,7 +82,7 @@ class HandlerQueue:
         chunks.append(Chunk(tasks, now))
 
     def put_back(self, tasks: list[Task], level: int, queued_s: float) -> None:
-        """Where they came from: behind what is older only."""
+        """Where they came from: behind what is older, before what came at the same moment."""
         chunks = self.levels[level]
         self.queued += len(tasks)
         at = 0

@@ -127,7 +127,7 @@ class Scheduler:
         if found is None:
             return
         pool, known = found
-        for batch, part in known.close(numbers):
+        for batch, part in reversed(known.close(numbers)):  # each goes in front: the oldest last
             if batch is not None:
                 tasks = [task for task in part if task is not None]
                 self._sending.ended(pool, known, batch, len(tasks), now)

@@ -71,11 +71,11 @@ class Waiting:
         if mean_s is not None:
             self.means[queue.lane].add(tasks, mean_s)
 
-    def put_back(self, tasks: Sequence[Task], queued_s: float, now: float, *, alone: bool) -> None:
-        """Tasks that were sent and never began."""
-        for task in tasks:
-            queue = self._queue(task.handler, task.kind, alone=alone, now=now)
-            self._lane(queue).put_back(queue, [task], task.level, queued_s, now)
+    def put_back(self, tasks: list[Task], queued_s: float, now: float, *, alone: bool) -> None:
+        """Tasks of one batch, in their order, that were sent and never began."""
+        first = tasks[0]
+        queue = self._queue(first.handler, first.kind, alone=alone, now=now)
+        self._lane(queue).put_back(queue, tasks, first.level, queued_s, now)
 
     def remove(self, seq: int, now: float) -> Task | None:
         for queue in self._queues.values():
