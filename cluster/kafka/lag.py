@@ -1,7 +1,7 @@
 """How many records of each topic are not completed: the end of its partitions against what consumer groups have committed (shell).
 
-One request for all ends and one for each group, whoever owns the partitions and whether they are paused or not; so each node sees the
-whole cluster's backlog without asking another node.
+One request for all ends and one for each group, through this node's consumer of the group, whoever owns the partitions and whether they
+are paused or not; so each node sees the whole cluster's backlog without asking another node.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from cluster.errors import Unavailable
+from cluster.kafka.confluent import GroupConsumer
 
 ENDS = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 BEGINNINGS = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -22,10 +23,10 @@ Place = tuple[str, int]
 
 
 class LagReader:
-    """For one thread. `groups`: group -> the topics that it reads."""
+    """For one thread. `consumers`: topic -> the consumer of the group that reads it; it may grow until the first `read`."""
 
-    def __init__(self, kafka: str, groups: Mapping[str, Sequence[str]]) -> None:
-        self._groups = groups
+    def __init__(self, kafka: str, consumers: Mapping[str, GroupConsumer]) -> None:
+        self._consumers = consumers
         self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
         self._places: list[Place] = []
         self._places_until = 0.0
@@ -41,7 +42,7 @@ class LagReader:
         except (KafkaException, TimeoutError) as error:
             self._places_until = 0.0
             raise Unavailable(f"the backlog cannot be read from Kafka: {error}") from error
-        lags = {topic: 0 for topics in self._groups.values() for topic in topics}
+        lags = dict.fromkeys(self._consumers, 0)
         for place, end in ends.items():
             done = committed.get(place, begins.get(place, end))
             lags[place[0]] += max(0, end - done)
@@ -50,19 +51,18 @@ class LagReader:
     def _find_places(self, timeout_s: float) -> None:
         now = time.monotonic()
         if now >= self._places_until:
-            topics = [topic for topics in self._groups.values() for topic in topics]
-            self._places = _places(self._admin, topics, timeout_s)
+            self._places = _places(self._admin, self._consumers, timeout_s)
             self._places_until = now + PARTITIONS_EVERY_S
 
     def _committed(self, timeout_s: float) -> dict[Place, int]:
-        futures = [
-            future
-            for group in self._groups  # the library takes one group a request
-            for future in self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s
-            ).values()
+        asked: dict[str, list[TopicPartition]] = {}
+        for topic, partition in self._places:
+            asked.setdefault(topic, []).append(TopicPartition(topic, partition))
+        parts = [
+            part
+            for topic, of_topic in asked.items()
+            for part in self._consumers[topic].group_offsets(of_topic, timeout_s)
         ]
-        parts = [part for future in futures for part in future.result(timeout_s).topic_partitions]
         return {(part.topic, part.partition): part.offset for part in parts if part.offset >= 0}
 
 
