@@ -97,12 +97,11 @@ def test_a_task_of_high_priority_does_not_wait_behind_low_ones_that_came_before(
     low = submit(node, "note_slowly", 5000, str(notes), "low", priority="low")
     await_true(lambda: len(lines(notes)) > 50)
     # When a high one comes
-    before = len(lines(notes))
     submit(node, "note", 1, str(notes), "high", priority="high")
-    # Then it runs among the next, whatever of the others had been fetched already
+    before = len(lines(notes))
+    # Then it runs among the next, though all of the others had been read ahead
     await_true(lambda: "high" in lines(notes))
-    assert lines(notes).index("high") - before < 500
-    assert len(lines(notes)) < len(low)
+    assert lines(notes).index("high") - before < len(low) / 4
 
 
 def test_a_record_in_the_wrong_lane_runs_where_there_is_room_and_is_moved_where_there_is_none(
