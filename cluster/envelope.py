@@ -1,14 +1,16 @@
 """A task as a frozen value and as the bytes that stand in Kafka.
 
-Layout: two magic bytes, one version byte, then msgpack `[handler, kind, arguments, after, submitted_ms]`; version 1, which had no kind, is
-still read. `arguments` stays encoded (a msgpack bin), so that a node passes it on to a worker without ever decoding what the user sent.
+Layout: two magic bytes, one version byte, then msgpack `[handler, kind, arguments, after, submitted_ms]` in version 2, and one field more,
+a map of *options*, in version 3. A record without options is written as version 2: it is shorter, and nearly all are so. Version 1, which
+had no kind, is still read. `arguments` stays encoded (a msgpack bin), so that a node passes it on to a worker without ever decoding what
+the user sent. A node passes on options that it does not know; one that changes what must be done with the record raises the version.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgpack
@@ -16,9 +18,12 @@ import msgpack
 from cluster.errors import RecordError
 
 MAGIC = b"QT"
-VERSION = 2
+VERSION = 3
+VERSION_WITHOUT_OPTIONS = 2
 VERSION_WITHOUT_KIND = 1
-HEAD = MAGIC + bytes([VERSION])
+HEAD = MAGIC + bytes([VERSION_WITHOUT_OPTIONS])
+HEAD_WITH_OPTIONS = MAGIC + bytes([VERSION])
+RETRY_OF = "retry_of"  # option: the dead key that this task does anew
 RECORD_BYTES_MAX = 950_000  # under the broker's default message.max.bytes of 1 MiB with headers
 KIND_CHARACTERS_MAX = 100  # a label of its own is kept for each: kinds are names, not data
 _KEY = struct.Struct(">Q")
@@ -27,13 +32,15 @@ KEY_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """`kind`: a part of the handler's work that is measured apart. `after`: the attempt whose failure produced this record, 0 at first."""
+    """`kind`: a part of the handler's work that is measured apart. `after`: the attempt whose failure produced this record, 0 at first.
+    `options`: what few records need, in plain msgpack data."""
 
     handler: str
     arguments: bytes
     kind: str = ""
     after: int = 0
     submitted_ms: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Columns(NamedTuple):
@@ -47,14 +54,20 @@ class Columns(NamedTuple):
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """Raises `RecordError` when the record would be larger than `RECORD_BYTES_MAX`, or the kind is no name."""
-    return encode_task(
-        envelope.handler, envelope.kind, envelope.arguments, envelope.after, envelope.submitted_ms
+    fields = (envelope.handler, envelope.kind, envelope.arguments, envelope.after, envelope.submitted_ms)
+    if not envelope.options:
+        return encode_task(*fields)
+    return HEAD_WITH_OPTIONS + _checked(
+        envelope.handler, envelope.kind, msgpack.packb((*fields, dict(envelope.options)))
     )
 
 
 def encode_task(handler: str, kind: str, arguments: bytes, after: int, submitted_ms: int) -> bytes:
-    """`encode_envelope` without the value in between, for those who store a hundred thousand a second."""
-    body: bytes = msgpack.packb((handler, kind, arguments, after, submitted_ms))
+    """`encode_envelope` without options and without the value in between, for those who store a hundred thousand a second."""
+    return HEAD + _checked(handler, kind, msgpack.packb((handler, kind, arguments, after, submitted_ms)))
+
+
+def _checked(handler: str, kind: str, body: bytes) -> bytes:
     if len(body) > RECORD_BYTES_MAX:
         raise RecordError(
             f"task of handler {handler!r} is {len(body)} bytes, the limit is {RECORD_BYTES_MAX}: "
@@ -65,14 +78,14 @@ def encode_task(handler: str, kind: str, arguments: bytes, after: int, submitted
             f"task of handler {handler!r} has a kind of {len(kind)} characters, the limit is {KIND_CHARACTERS_MAX}: "
             "a kind names a sort of work, data belongs into the arguments"
         )
-    return HEAD + body
+    return body
 
 
 def decode_envelope(value: bytes | None) -> Envelope:
     """Raises `RecordError` for anything that is no envelope of a version that this node knows."""
     if value is None or len(value) < 4 or value[:2] != MAGIC:
         raise RecordError("the record is no Quorate task (magic bytes missing)")
-    if value[2] not in (VERSION, VERSION_WITHOUT_KIND):
+    if not VERSION_WITHOUT_KIND <= value[2] <= VERSION:
         raise RecordError(
             f"the record has envelope version {value[2]}, this node reads up to version {VERSION}: update this node"
         )
@@ -80,18 +93,28 @@ def decode_envelope(value: bytes | None) -> Envelope:
         fields = msgpack.unpackb(value[3:], max_bin_len=RECORD_BYTES_MAX)
     except Exception as error:  # msgpack raises several unrelated classes for broken bytes
         raise RecordError(f"the record's envelope is damaged: {type(error).__name__}") from error
+    options: Mapping[str, Any] = {}
     match value[2], fields:
+        case 3, [str(handler), str(kind), bytes(arguments), int(after), int(submitted_ms), dict(options)]:
+            pass
         case 2, [str(handler), str(kind), bytes(arguments), int(after), int(submitted_ms)]:
             pass
         case 1, [str(handler), bytes(arguments), int(after), int(submitted_ms)]:
             kind = ""
         case _:
             raise RecordError("the record's envelope has unexpected fields")
-    return Envelope(handler=handler, kind=kind, arguments=arguments, after=after, submitted_ms=submitted_ms)
+    return Envelope(
+        handler=handler,
+        kind=kind,
+        arguments=arguments,
+        after=after,
+        submitted_ms=submitted_ms,
+        options=options,
+    )
 
 
 def decode_columns(values: Sequence[bytes | None]) -> Columns | None:
-    """All of `values` at once, a third of the cost each; None if one of them is not plainly of the newest version: then decode each."""
+    """All of `values` at once, a third of the cost each; None if one of them is not plainly without options: then decode each."""
     bodies: list[Any] = []
     try:
         for value in values:

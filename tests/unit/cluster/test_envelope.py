@@ -6,6 +6,9 @@ from cluster.envelope import (
     KEY_MAX,
     KIND_CHARACTERS_MAX,
     RECORD_BYTES_MAX,
+    RETRY_OF,
+    VERSION,
+    VERSION_WITHOUT_OPTIONS,
     Columns,
     Envelope,
     decode_columns,
@@ -40,6 +43,8 @@ def test_a_key_is_eight_bytes_in_the_order_of_numbers() -> None:
         b"QT\x01\xc1",
         b"QT\x01\x93\x01\x02\x03",
         b"QT\x02\x94\xa1h\xc4\x00\x00\x00",
+        b"QT\x03\x95\xa1h\xa1k\xc4\x01a\x00\x00",  # of the third version, without its options
+        b"QT\x03\x96\xa1h\xa1k\xc4\x01a\x00\x00\x90",
     ],
 )
 def test_a_record_that_is_no_envelope_gets_a_reason(value: bytes | None) -> None:
@@ -57,6 +62,31 @@ def test_a_record_of_the_first_version_is_still_read() -> None:
     value = b"QT\x01\x94\xa4send\xc4\x03\x92\x90\x80\x03\x11"
     assert decode_envelope(value) == Envelope(
         handler="send", arguments=b"\x92\x90\x80", after=3, submitted_ms=17
+    )
+
+
+def test_options_are_read_back_also_those_that_this_node_does_not_know() -> None:
+    envelope = Envelope(
+        handler="send",
+        kind="big",
+        arguments=b"a",
+        after=1,
+        submitted_ms=17,
+        options={RETRY_OF: 5, "later": [1]},
+    )
+    assert decode_envelope(encode_envelope(envelope)) == envelope
+
+
+def test_a_record_without_options_is_written_as_nodes_before_could_read_it() -> None:
+    assert encode_envelope(Envelope(handler="h", arguments=b"a"))[2] == VERSION_WITHOUT_OPTIONS
+    assert encode_envelope(Envelope(handler="h", arguments=b"a", options={RETRY_OF: 1}))[2] == VERSION
+
+
+def test_among_many_one_with_options_has_them_read_one_by_one() -> None:
+    plain = encode_envelope(Envelope(handler="h", arguments=b"a"))
+    assert (
+        decode_columns([plain, encode_envelope(Envelope(handler="h", arguments=b"a", options={"x": 1}))])
+        is None
     )
 
 
