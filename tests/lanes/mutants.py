@@ -21,7 +21,7 @@ Mutant = Callable[[], AbstractContextManager[None]]
 
 
 @contextmanager
-def _instead(owner: type, name: str, other: Any) -> Iterator[None]:
+def instead(owner: type, name: str, other: Any) -> Iterator[None]:
     before = owner.__dict__[name]
     setattr(owner, name, other)
     try:
@@ -31,7 +31,7 @@ def _instead(owner: type, name: str, other: Any) -> Iterator[None]:
 
 
 def _mutant(owner: type, name: str, other: Any) -> Mutant:
-    return lambda: _instead(owner, name, other)
+    return lambda: instead(owner, name, other)
 
 
 def _head_without_age(self: HandlerQueue, now: float, age_s: float) -> tuple[int, float, int]:
