@@ -8,6 +8,7 @@ from executor.errors import (
     HandlerError,
     HandlerLoadError,
     PayloadError,
+    RetryLater,
     TaskCancelled,
     TaskDied,
     TaskFailed,
@@ -25,9 +26,11 @@ from executor.payload import (
     encode_arguments,
     encode_value,
 )
+from executor.retries import Again, GiveUp, Retry, decide, fault_of
 from executor.submission import TaskFuture
 from executor.task import (
     ExecutorStatistics,
+    Fault,
     Form,
     HandlerStatistics,
     Label,
@@ -47,13 +50,16 @@ from executor.task import (
 
 __all__ = [
     "PAYLOAD_BYTES_MAX",
+    "Again",
     "Context",
     "Executor",
     "ExecutorError",
     "ExecutorFull",
     "ExecutorStatistics",
     "ExecutorStopped",
+    "Fault",
     "Form",
+    "GiveUp",
     "Handler",
     "HandlerError",
     "HandlerLoadError",
@@ -68,6 +74,8 @@ __all__ = [
     "Progress",
     "Reason",
     "Resource",
+    "Retry",
+    "RetryLater",
     "RunnerStatistics",
     "Sample",
     "Status",
@@ -78,10 +86,12 @@ __all__ = [
     "TaskFuture",
     "TaskTimedOut",
     "TimeLimitExceeded",
+    "decide",
     "decode_arguments",
     "decode_value",
     "encode_arguments",
     "encode_value",
+    "fault_of",
     "handler",
     "on_worker_start",
     "on_worker_stop",

@@ -12,7 +12,7 @@ from typing import Any
 
 from executor.lanes.scheduler import Scheduler
 from executor.runners.contract import Killed
-from executor.task import Outcome, Sample, Status, Task
+from executor.task import Fault, Outcome, Sample, Status, Task
 
 Place = tuple[str, str]  # handler and kind
 
@@ -91,12 +91,12 @@ class Accounts:
                 self._forget(number)
 
     def ended(self, runner: int, rows: Sequence[Sequence[Any]], now: float) -> None:
-        """Rows of number, status, result, error, traceback, sample, output."""
+        """Rows of number, status, result, error, traceback, sample, output, fault."""
         tasks = self._scheduler.ended(runner, [row[0] for row in rows], now)
         counts: dict[Place, int] = {}
         timed_out: dict[Place, int] = {}
         samples: list[tuple[Task | None, Sequence[Any]]] = []
-        for task, (number, status_value, result, error, trace, sample, output) in zip(
+        for task, (number, status_value, result, error, trace, sample, output, fault) in zip(
             tasks, rows, strict=True
         ):
             if task is None:
@@ -114,7 +114,18 @@ class Accounts:
                 samples.append((task, sample))
             self.counts[status] += 1
             self.outcomes.append(
-                Outcome(task.seq, task.key, status, result, error, trace, wall_s, cpu_s, output)
+                Outcome(
+                    task.seq,
+                    task.key,
+                    status,
+                    result,
+                    error,
+                    trace,
+                    wall_s,
+                    cpu_s,
+                    output,
+                    fault and Fault(*fault),
+                )
             )
         self._measure(counts, samples, timed_out, now)
 

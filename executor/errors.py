@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class ExecutorError(Exception):
     """Root of every error raised by this package."""
@@ -43,6 +45,19 @@ class TaskTimedOut(TaskFailed):
 
 class TaskDied(TaskFailed):
     """The process in which a submitted function ran came to its end: a crash, a kill, no memory."""
+
+
+class RetryLater(ExecutorError):
+    """Raise it in a handler to be run again in `after_s` seconds, not before. It counts as an attempt, with no jitter.
+
+    For what says itself when to come back: `raise RetryLater(float(response.headers["Retry-After"]))`.
+    """
+
+    def __init__(self, after_s: float, why: str = "") -> None:
+        if isinstance(after_s, bool) or not isinstance(after_s, int | float) or not 0 <= after_s < math.inf:
+            raise ValueError(f"RetryLater: after_s is {after_s!r}; give seconds from 0")
+        super().__init__(why or f"again in {after_s:g} s")
+        self.after_s = float(after_s)
 
 
 class TimeLimitExceeded(BaseException):

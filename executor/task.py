@@ -6,7 +6,7 @@ as much. All else is a frozen dataclass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
@@ -93,9 +93,18 @@ class Sample(NamedTuple):
     exact: bool = True
 
 
+class Fault(NamedTuple):
+    """What was raised, for those who decide whether to run it again. `classes`: names of the error's classes, most special first.
+    `after_s`: the handler asked to be run again after so long. `is_final`: running it again cannot help."""
+
+    classes: Sequence[str] = ()
+    after_s: float | None = None
+    is_final: bool = False
+
+
 class Outcome(NamedTuple):
     """How one task ended. `result` is encoded; `error` is "Type: message"; times are 0.0 when unknown or not sampled. `output`: what it
-    printed and logged, its last part."""
+    printed and logged, its last part. `fault`: of one that FAILED in a runner."""
 
     seq: int
     key: int
@@ -106,6 +115,7 @@ class Outcome(NamedTuple):
     wall_s: float = 0.0
     cpu_s: float = 0.0
     output: str | None = None
+    fault: Fault | None = None
 
 
 class Progress(NamedTuple):

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from executor.errors import HandlerError
+from executor.retries import Retry
 from executor.task import Lane
 
 NAME_CHARS_MAX = 200
@@ -16,7 +17,7 @@ class Handler:
     """One declared handler. `lane` None means: measured. `timeout_s` None means: no limit.
 
     `isolate`: always alone in a process, so that it can surely be killed. `max_running`: how many of it may run at once on one node.
-    `recycle_after`: a process is replaced after so many tasks of it, for handlers that leak.
+    `recycle_after`: a process is replaced after so many tasks of it, for handlers that leak. `retry` None: one attempt.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Handler:
     isolate: bool = False
     max_running: int | None = None
     recycle_after: int | None = None
+    retry: Retry | None = Retry()  # noqa: RUF009 - frozen: one default for all
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > NAME_CHARS_MAX:
@@ -40,6 +42,10 @@ class Handler:
             raise HandlerError(f"handler {self.name!r}: unknown guarantee {self.guarantee!r}")
         if self.timeout_s is not None and not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
             raise HandlerError(f"handler {self.name!r}: timeout_s is {self.timeout_s}; give seconds above 0")
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise HandlerError(
+                f"handler {self.name!r}: retry is {self.retry!r}; give a Retry, or None for one attempt"
+            )
         for option, count in (("max_running", self.max_running), ("recycle_after", self.recycle_after)):
             if count is not None and (type(count) is not int or count < 1):
                 raise HandlerError(
@@ -59,6 +65,7 @@ class Handler:
             self.isolate,
             self.max_running,
             self.recycle_after,
+            None if self.retry is None else self.retry.to_fields(),
         ]
 
     @staticmethod
@@ -75,6 +82,7 @@ class Handler:
                 bool(isolate),
                 int() | None as max_running,
                 int() | None as recycle_after,
+                list() | None as retry,
             ]:
                 return Handler(
                     name=name,
@@ -86,6 +94,7 @@ class Handler:
                     isolate=isolate,
                     max_running=max_running,
                     recycle_after=recycle_after,
+                    retry=None if retry is None else Retry.from_fields(retry),
                 )
         raise HandlerError(f"a worker declared a handler that makes no sense: {fields!r}")
 

@@ -9,8 +9,10 @@ from typing import Any, TypeVar, overload
 
 from executor.errors import HandlerError
 from executor.handlers.declaration import Handler, parse_lane
+from executor.retries import Retry
 
 F = TypeVar("F", bound=Callable[..., Any])
+RETRY = Retry()  # of a handler that says nothing; why: executor/retries.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ def handler(
     isolate: bool = False,
     max_running: int | None = None,
     recycle_after: int | None = None,
+    retry: Retry | None = RETRY,
 ) -> Callable[[F], F]: ...
 def handler(
     function: F | None = None,
@@ -62,6 +65,7 @@ def handler(
     isolate: bool = False,
     max_running: int | None = None,
     recycle_after: int | None = None,
+    retry: Retry | None = RETRY,
 ) -> F | Callable[[F], F]:
     """Declares a function or coroutine function as a handler and returns it unchanged. The options are those of `Handler`.
 
@@ -83,6 +87,7 @@ def handler(
             isolate=isolate,
             max_running=max_running,
             recycle_after=recycle_after,
+            retry=retry,
         )
         known = _registered.get(chosen)
         if known is not None and place(known.function) != place(target):

@@ -12,8 +12,8 @@ import threading
 from typing import Any
 
 from executor.runners.frames import encode_frame
-from executor.runners.inside.calls import Misfit, result_bytes
-from executor.task import Sample, Status
+from executor.runners.inside.calls import FINAL, Misfit, result_bytes
+from executor.task import Fault, Sample, Status
 
 FLUSH_BYTES = 1_000_000
 FRAME_RESULT_BYTES = 4_000_000  # results and output in one frame, so that it stays far below its limit
@@ -42,11 +42,12 @@ class Answers:
         trace: str | None = None,
         sample: Sample | None = None,
         output: str | None = None,
+        fault: Fault | None = None,
     ) -> None:
         """Everything that is no plain success."""
         self.held_bytes += len(result or b"")
         fields = None if sample is None else list(sample)
-        self.ended.append([number, status.value, result, error, trace, fields, output])
+        self.ended.append([number, status.value, result, error, trace, fields, output, fault])
 
     def succeed(
         self, number: int, name: str, value: object, sample: Sample | None, output: str | None
@@ -60,7 +61,7 @@ class Answers:
         try:
             self.end(number, Status.DONE, result=result_bytes(name, value), sample=sample, output=output)
         except Misfit as misfit:
-            self.end(number, Status.FAILED, error=str(misfit), sample=sample, output=output)
+            self.end(number, Status.FAILED, error=str(misfit), sample=sample, output=output, fault=FINAL)
 
     def flush(self) -> None:
         """Sends all there is, unless another thread is just doing so: that one looks again before it leaves. Raises OSError: the

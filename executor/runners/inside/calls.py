@@ -12,18 +12,21 @@ from types import TracebackType
 from typing import Any
 
 from executor.context import Context
-from executor.errors import HandlerError, PayloadError, TaskCancelled, TimeLimitExceeded
+from executor.errors import HandlerError, PayloadError, RetryLater, TaskCancelled, TimeLimitExceeded
 from executor.handlers.functions import Functions
 from executor.handlers.registry import Registered
 from executor.payload import decode_arguments, encode_arguments, encode_value
+from executor.retries import class_names
 from executor.runners.inside.meter import Pace
-from executor.task import Status
+from executor.task import Fault, Status
 
 ERROR_CHARS_MAX = 2_000
 TRACEBACK_CHARS_MAX = 16_000
 KNOWN_MAX = 10_000  # kinds are chosen by those who submit
 IMPORT_S = 60.0  # the import of a submitted function counts as running only after this
 NO_ARGUMENTS = encode_arguments((), {})
+CLASSES_MAX = 16  # named of an error
+FINAL = Fault(is_final=True)  # the call itself cannot be made, or its value not be sent
 _OURS = "executor.runners."
 
 
@@ -178,21 +181,32 @@ def result_bytes(name: str, value: object) -> bytes | None:
 
 def ending(
     name: str, known: Known | None, error: BaseException, encoded: bytes, why: type[BaseException] | None
-) -> tuple[Status, str, str | None]:
-    """Status, error and traceback of a task of handler `name` that ended with `error`; `why`: the runner itself had struck it with this."""
+) -> tuple[Status, str, str | None, Fault | None]:
+    """Status, error, traceback and fault of a task of handler `name` that ended with `error`; `why`: the runner itself had struck it
+    with this."""
+    if isinstance(error, UnknownHandler):  # another node, or a newer worker, may know it
+        return Status.UNKNOWN_HANDLER, clean(str(error)[:ERROR_CHARS_MAX]), None, None
     if isinstance(error, Misfit):
-        status = Status.UNKNOWN_HANDLER if isinstance(error, UnknownHandler) else Status.FAILED
-        return status, clean(str(error)[:ERROR_CHARS_MAX]), None
+        return Status.FAILED, clean(str(error)[:ERROR_CHARS_MAX]), None, FINAL
     misfit = known.misfit(error, encoded) if known is not None else None
     if misfit is not None:
-        return Status.FAILED, misfit, None
+        return Status.FAILED, misfit, None, FINAL
     if why is TimeLimitExceeded:
         limit_s = known.timeout_s if known is not None else None
         text = f"handler {name!r} ran longer than its timeout_s of {limit_s}"
-        return Status.TIMED_OUT, text, _trace(error)
+        return Status.TIMED_OUT, text, _trace(error), None
     if why is TaskCancelled:
-        return Status.CANCELLED, f"the task of handler {name!r} was cancelled", _trace(error)
-    return Status.FAILED, _message(error), _trace(error)
+        return Status.CANCELLED, f"the task of handler {name!r} was cancelled", _trace(error), None
+    return Status.FAILED, _message(error), _trace(error), _fault(error)
+
+
+def _fault(error: BaseException) -> Fault:
+    """A class may say anything of itself: what cannot be named or sent is left out."""
+    try:
+        classes = tuple(map(clean, class_names(type(error))[:CLASSES_MAX]))
+        return Fault(classes, float(error.after_s) if isinstance(error, RetryLater) else None)
+    except BaseException:
+        return Fault()
 
 
 def clean(text: str) -> str:

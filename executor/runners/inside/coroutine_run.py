@@ -58,9 +58,15 @@ class CoroutineRun:
                 form.answers.succeed(self.number, self.handler, value, self._sample, output)
             else:
                 why = self.asked if isinstance(error, asyncio.CancelledError) else None
-                status, text, trace = ending(self.handler, self.known, error, self._fields[4], why)
+                status, text, trace, fault = ending(self.handler, self.known, error, self._fields[4], why)
                 form.answers.end(
-                    self.number, status, error=text, trace=trace, sample=self._sample, output=output
+                    self.number,
+                    status,
+                    error=text,
+                    trace=trace,
+                    sample=self._sample,
+                    output=output,
+                    fault=fault,
                 )
         form.finish(self)
 

@@ -237,8 +237,8 @@ class LoopForm:
         assert run.asked is not None
         self._abandoned[run.number] = run
         self._table.numbers[run.index] = 0
-        status, text, _ = ending(run.handler, run.known, run.asked(), NO_ARGUMENTS, run.asked)
+        status, text, _, fault = ending(run.handler, run.known, run.asked(), NO_ARGUMENTS, run.asked)
         text += f"; its coroutine did not stop within {ABANDON_S:g} s and was abandoned"
-        self.answers.end(run.number, status, error=text, output=run.capture.take())
+        self.answers.end(run.number, status, error=text, output=run.capture.take(), fault=fault)
         self._flush_soon()
         self._begin_more()

@@ -109,8 +109,10 @@ class Place:
             form.answers.succeed(number, task[3], value, sample, output)
         else:
             why = self.asked if isinstance(error, Interruption) else None
-            status, text, trace = ending(task[3], self.known, error, task[4], why)
-            form.answers.end(number, status, error=text, trace=trace, sample=sample, output=output)
+            status, text, trace, fault = ending(task[3], self.known, error, task[4], why)
+            form.answers.end(
+                number, status, error=text, trace=trace, sample=sample, output=output, fault=fault
+            )
         form.end(self)
         return True
 

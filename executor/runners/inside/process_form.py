@@ -199,6 +199,8 @@ class ProcessForm:
 
     def _end_raised(self, number: int, task: list[Any], error: BaseException) -> None:
         why = self.gate.why if isinstance(error, Interruption) and self.gate.asked == number else None
-        status, text, trace = ending(task[3], self._known, error, task[4], why)
+        status, text, trace, fault = ending(task[3], self._known, error, task[4], why)
         sample, self._sample = self._sample, None
-        self.answers.end(number, status, error=text, trace=trace, sample=sample, output=self._capture.take())
+        self.answers.end(
+            number, status, error=text, trace=trace, sample=sample, output=self._capture.take(), fault=fault
+        )

@@ -241,11 +241,11 @@ class ThreadsForm:
         assert place.asked is not None
         self._places.discard(place)
         self._abandoned.add(place)
-        status, text, _ = ending(place.handler, place.known, place.asked(), NO_ARGUMENTS, place.asked)
+        status, text, _, fault = ending(place.handler, place.known, place.asked(), NO_ARGUMENTS, place.asked)
         text += f"; its thread did not stop within {ABANDON_S:g} s and was abandoned"
         self._table.numbers[place.index] = 0
         self._running -= 1
-        self.answers.end(place.number, status, error=text, output=place.capture.take())
+        self.answers.end(place.number, status, error=text, output=place.capture.take(), fault=fault)
         self._note_idle()
 
     def _note_idle(self) -> None:

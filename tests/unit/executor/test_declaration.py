@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from executor import Handler, HandlerError, Lane, handler
+from executor import Handler, HandlerError, Lane, Retry, handler
 from executor.errors import FrameError
 from executor.runners.frames import FRAME_BYTES_MAX, FrameReader, encode_frame
 
@@ -32,6 +32,7 @@ def test_fields_come_back() -> None:
         isolate=True,
         max_running=3,
         recycle_after=1000,
+        retry=Retry(max_attempts=2, on={ValueError: None}),
     )
     assert Handler.from_fields(declared.to_fields()) == declared
     assert Handler.from_fields(Handler(name="b").to_fields()) == Handler(name="b")
