@@ -82,6 +82,7 @@ class Runner:
         "firsts",
         "form",
         "is_long",
+        "last_ended",
         "not_brief",
         "number",
         "rss_bytes",
@@ -101,6 +102,7 @@ class Runner:
         self.batches: list[Batch] = []
         self.firsts: list[int] = []
         self.not_brief = 0
+        self.last_ended: Batch | None = None
         self.rss_bytes = 0
         self.rss_start_bytes = 0
         self.done: dict[str, int] = {}  # of handlers that wear their runner out

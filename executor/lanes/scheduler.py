@@ -23,6 +23,9 @@ from executor.task import Form, Label, Lane, LaneStatistics, Limits, Reason, Sam
 
 REFRESH_S = 0.25  # ages rise by seconds
 SIZING_S = 0.5
+DEATH_COST_S = (
+    0.2  # charged to the handler that ended its process: a new one and its imports cost about so much
+)
 
 
 class Scheduler:
@@ -76,6 +79,9 @@ class Scheduler:
         for batch in list(known.batches):  # none, if the shell kept its word; no task is lost if it did not
             self.returned(runner, batch.open_numbers(), now)
         del self._runners[runner]
+        last = known.last_ended
+        if last is not None and known.state is RunnerState.READY:
+            pool.lanes[last.lane].charge(last.queue.handler, DEATH_COST_S)
         self._upkeep.gone(pool, known, now, early=early, why=why)
         self._is_staffed = False
 
@@ -116,6 +122,7 @@ class Scheduler:
         for batch, part in known.close(numbers):
             if batch is not None:
                 count = len(part) - part.count(None)
+                known.last_ended = batch
                 self._sending.ended(pool, known, batch, count, now)
                 self._upkeep.did(known, batch.queue.handler, count, now, self._out)
             tasks += part

@@ -76,14 +76,16 @@ class Upkeep:
     ) -> bool:
         """Of tasks in threads or event loops. True when the limit of their queue has changed."""
         sizing = self._sizings.get(queue.form)
-        if sizing is None or not samples:
+        if sizing is None:
             return False
-        sizing.measured(samples, count)
         limiter = self._limiters.get(queue)
         if limiter is None:
             limiter = self._limiters[queue] = Limiter()
-        wall_s = sum(sample.wall_s for sample in samples) * count / len(samples)
-        why = limiter.add(wall_s, count, queue.running + count, now)
+        why = None
+        if samples:
+            sizing.measured(samples, count)
+            wall_s = sum(sample.wall_s for sample in samples) * count / len(samples)
+            why = limiter.add(wall_s, count, queue.running + count, now)
         if timed_out:
             why = limiter.timed_out()
         changed = queue.limit != limiter.limit

@@ -236,6 +236,23 @@ def test_a_runner_that_dies_is_replaced_and_its_tasks_wait_again_with_their_age(
     assert any("signal 9" in reason.why for reason in desk.core.reasons())
 
 
+def test_who_ends_its_process_pays_for_the_new_one() -> None:
+    desk = Desk(Handler(name="poison", lane=Lane.CPU_SHORT), SHORT, workers=1)
+    desk.learn("short", 0.005)
+    desk.learn("poison", 0.005)
+    desk.offer("poison", 50)
+    desk.offer("short", 50)
+    runner = desk.busy()[0]
+    desk.core.ended(runner, desk.core.numbers(runner), 0.01)
+    desk.core.gone(runner, 0.01, early=False)
+    told = desk.turn(0.01)
+    for _ in range(20):
+        desk.now += 0.005
+        told += desk.end(desk.busy()[0])
+    names = [task.handler for each in told if isinstance(each, Send) for task in each.tasks]
+    assert names.count("poison") <= 2 < 18 <= names.count("short")
+
+
 def test_early_deaths_are_answered_more_and_more_slowly_until_one_says_hello() -> None:
     desk = Desk(SHORT, workers=1)
     for view in desk.core.runners():
