@@ -50,7 +50,6 @@ TICK_S = 0.05
 DRAIN_LOOK_S = 0.02
 ITEMS_MAX = 1000  # of the queue in one turn
 RETRY_AFTER_S = 0.2  # between two tries of a produce that got no answer
-NIL = b"\xc0"  # the result None: nothing is stored for it
 HELD_BYTES_MAX = 256 << 20  # of records in flight; above, nothing is fetched
 ENDINGS = {
     Status.FAILED: Ending.FAILED,
@@ -220,7 +219,7 @@ class FlowThread:
         for outcome in outcomes:
             if outcome.status is not Status.DONE:
                 events.append(self._not_done(outcome))
-            elif outcome.result is None or outcome.result == NIL:
+            elif outcome.result is None:
                 plain.append(outcome.key)
             else:
                 keys.append(outcome.key)
