@@ -54,6 +54,7 @@ from consensus import ClaimAnswer, ClaimKind, ExecuteAnswer, Outcome
 from executor.checks import Answer
 
 LOST = "nobody could say how it ended"
+OWN = (ClaimKind.GO, ClaimKind.RECOVER)  # the answers that make a claim the task's own
 
 
 class ClaimFlow(Moves):
@@ -123,7 +124,7 @@ class ClaimFlow(Moves):
                 self._tick(now, out)
             case _:
                 assert_never(event)
-        return out.instructions()
+        return out.instructions(self._session)
 
     # -- records and claims
 
@@ -140,12 +141,12 @@ class ClaimFlow(Moves):
                 self._claim(task, out)
 
     def _claimed(self, event: Claimed, now: float, out: Gathered) -> None:
+        own = [each.session for each in event.answers if each.kind in OWN]
+        self._session_opened(max(own, default=0), out)  # the answer may be faster than that news
         for key, answer in zip(event.keys, event.answers, strict=True):
             task = self._tasks.get(key)
             if task is None:
                 continue
-            if answer.session > self._session and answer.kind in (ClaimKind.GO, ClaimKind.RECOVER):
-                self._session_opened(answer.session, out)  # the answer was faster than that news
             if task.state is State.CLAIMING:
                 self._judged(task, answer, now, out)
             elif task.is_claiming:

@@ -26,11 +26,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """-> `Succeeded` or `Endings`. Duty: no runner begins one after the lease of the session that claimed it may have ended (the batch
-    carries the hour, and the runner looks at its clock last of all): then it is RETURNED. The runner of one ends itself at that hour
-    when it hears nothing from its node. Outcomes leave the runner one by one, at once: what was written outlives the writer."""
+    """-> `Succeeded` or `Endings`. Duty: no runner begins one after the lease of `session` may have ended, then it is RETURNED: the batch
+    carries the hour, and the runner looks at its clock last of all. When the node has another session by now, that hour is long past,
+    whatever the lease of the new one. The runner of one ends itself at that hour when it hears nothing from its node. Outcomes leave the
+    runner one by one, at once: what was written outlives the writer."""
 
     tasks: Sequence[Task]
+    session: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +187,8 @@ class Gathered:
         self.completed: dict[Place, list[int]] = {}
         self.single: list[StoreRetry | StoreDead | StoreCopy | Doubt] = []
 
-    def instructions(self) -> list[Instruction]:
+    def instructions(self, session: int) -> list[Instruction]:
+        """`session`: the present one. Only under it tasks are run."""
         out: list[Instruction] = list(self.single)
         if self.stops:
             out.append(Stop(keys=self.stops))
@@ -204,5 +207,5 @@ class Gathered:
         if self.checks:
             out.append(Check(tasks=self.checks))
         if self.runs:
-            out.append(Run(tasks=self.runs))
+            out.append(Run(tasks=self.runs, session=session))
         return out

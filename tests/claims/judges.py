@@ -24,14 +24,16 @@ class Witness:
         self.attempts: set[tuple[int, int]] = set()
         self.checks: Counter[str] = Counter()
 
-    def started(self, key: int, run: object, attempt: int, *, is_claimed: bool) -> None:
+    def started(self, key: int, run: object, attempt: int | None, *, is_claimed: bool) -> None:
+        """`attempt` None: a first run that was begun without a claim."""
         self.starts[key] += 1
         if self.guarantees[key] is Guarantee.AT_MOST_ONCE and self.starts[key] > 1:
             raise Broken(f"at-most-once key {key} was started a second time, attempt {attempt}")
-        if is_claimed:
+        if attempt is not None:
             if (key, attempt) in self.attempts:
                 raise Broken(f"attempt {attempt} of key {key} was started twice")
             self.attempts.add((key, attempt))
+        if is_claimed:
             self.became_claimed(key, run)
 
     def became_claimed(self, key: int, run: object) -> None:

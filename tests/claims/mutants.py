@@ -108,16 +108,23 @@ def _complete_with_the_retry(
     self._complete(task.record, out)
 
 
-def _run_on(self: ClaimFlow, task: ClaimedTask, out: Gathered) -> None:
-    """Claims that are lost run on."""
+@contextmanager
+def _lost_claims_run_on() -> Iterator[None]:
+    """Both locks are off: the core stops nothing, and the runners do not end themselves."""
+
+    def nothing(self: Any, *arguments: Any) -> None:
+        pass
+
+    with _instead(ClaimFlow, "_stop", nothing), _instead(Life, "runners_end", nothing):
+        yield
 
 
-def _begin_late(self: Life, run: Any) -> None:
-    until, self.lease_until = self.lease_until, float("inf")
-    try:
-        _start(self, run)
-    finally:
-        self.lease_until = until
+def _begin_late(self: Life, run: Any) -> bool:
+    return True
+
+
+def _begin_under_any_session(self: Life, run: Any) -> bool:
+    return self.world.now < self.lease_until
 
 
 def _run_on_without_a_word(self: Life) -> None:
@@ -157,8 +164,6 @@ def _begin_with_former_owners(self: World) -> None:
     _begin_world(self)
 
 
-_start = Life.start
-
 MUTANTS: dict[str, Mutant] = {
     "fail-before-the-retry": _fail_first,
     "recovery-from-an-open-session": _mutant(ledger_claims, "_judge", _recover_from_open),
@@ -169,8 +174,9 @@ MUTANTS: dict[str, Mutant] = {
     "overtaken-completes": _mutant(ClaimFlow, "_executed", _complete_overtaken),
     "unowned-fail-completes": _mutant(ClaimFlow, "_failed", _complete_unowned_fail),
     "retry-ends-with-the-first": _mutant(Moves, "_finish", _doubles_end_with_the_first),
-    "lost-claims-run-on": _mutant(ClaimFlow, "_stop", _run_on),
-    "begins-after-the-lease": _mutant(Life, "start", _begin_late),
+    "lost-claims-run-on": _lost_claims_run_on,
+    "begins-after-the-lease": _mutant(Life, "may_begin", _begin_late),
+    "begins-under-the-next-session": _mutant(Life, "may_begin", _begin_under_any_session),
     "runners-outlive-the-lease": _mutant(Life, "runners_end", _run_on_without_a_word),
     "lost-runs-again": _mutant(Moves, "_retry", _same_attempt_again),
     "lost-is-released": _mutant(Moves, "_retry", _release_what_ran),

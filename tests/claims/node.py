@@ -65,6 +65,7 @@ KILL_S = 2.0  # before the end of the lease: time to end what runs
 @dataclass(eq=False, slots=True, kw_only=True)
 class SimRun:
     task: Task
+    session: int  # under which it was claimed; 0: begun without a claim, under attempt 1, which others may have used
     is_claimed: bool
     has_begun: bool = False
     had_effect: bool = False
@@ -158,9 +159,9 @@ class Life:
                     [(key, 0)],
                     lambda keys, said: DoubtAnswered(keys=keys, doubted=set(said)),
                 )
-            case Run(tasks=tasks):
+            case Run(tasks=tasks, session=session):
                 for task in tasks:
-                    self.offer(task, is_claimed=True)
+                    self.offer(task, session)
             case Check(tasks=tasks):
                 for task in tasks:
                     self.check(task)
@@ -291,26 +292,29 @@ class Life:
         """The lease has ended and nothing was heard of the node: runners of claimed tasks end themselves."""
         if self.world.now >= self.lease_until:
             for run in list(self.runs.values()):
-                if run.is_claimed:
-                    self.end(run, Ending.DIED if run.has_begun else Ending.RETURNED)
+                if run.is_claimed and run.has_begun:
+                    self.end(run, Ending.DIED)
 
     # -- runs
 
-    def offer(self, task: Task, *, is_claimed: bool) -> None:
+    def offer(self, task: Task, session: int) -> None:
         assert task.key not in self.runs, "a key is run twice at the same time on one node"
-        run = SimRun(task=task, is_claimed=is_claimed)
+        run = SimRun(task=task, session=session, is_claimed=session > 0)
         self.runs[task.key] = run
-        self.world.act(lambda: self.start(run))
+        self.world.act(
+            lambda: self.start(run), self.world.now + self.world.queue_s * self.world.chance.random()
+        )
 
     def start(self, run: SimRun) -> None:
         if run.is_over or not self.is_alive:
             return
-        if (run.is_claimed and self.world.now >= self.lease_until) or self.is_stopping:
+        if self.is_stopping or (run.is_claimed and not self.may_begin(run)):
             self.end(run, Ending.RETURNED)
             return
         chance, now, key = self.world.chance, self.world.now, run.task.key
         run.has_begun = True
-        self.world.witness.started(key, run, run.task.attempt, is_claimed=run.is_claimed)
+        attempt = run.task.attempt if run.session else None
+        self.world.witness.started(key, run, attempt, is_claimed=run.is_claimed)
         lasts_s = chance.choice((0.01, self.world.long_s)) * chance.random()
         fate = chance.choices(("done", "failed", "died", "lost"), self.world.fates)[0]
         if self.world.is_calm:
@@ -318,6 +322,9 @@ class Life:
         if fate in ("done", "lost") or chance.random() < 0.5:
             self.world.act(lambda: self.effect(run), now + lasts_s * chance.random())
         self.world.act(lambda: self.end_as(run, fate), now + lasts_s)
+
+    def may_begin(self, run: SimRun) -> bool:
+        return run.session in (0, self.session) and self.world.now < self.lease_until
 
     def effect(self, run: SimRun) -> None:
         if not (run.is_over or run.had_effect):
@@ -425,7 +432,7 @@ class Life:
             self.hear(Arrived(records=[record], executed=executed))
         elif key not in self.runs:
             self.hear(Adopted(records=[record]))
-            self.offer(task._replace(attempt=1), is_claimed=False)
+            self.offer(task._replace(attempt=1), 0)
 
     def complete(self, place: Place, offsets: list[int]) -> None:
         assignment = self.assignments.get(place.partition)

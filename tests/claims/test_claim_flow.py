@@ -114,7 +114,7 @@ NEW = Executed(keys=[1], answers=[ExecuteAnswer.NEW])
 def test_a_first_undisturbed_run_is_claimed_run_marked_and_completed_in_this_order() -> None:
     flow = Flow()
     assert flow.hear(Arrived(records=[record()])) == [Claim(pairs=[(1, 0)])]
-    assert flow.hear(claimed(ClaimKind.GO)) == [Run(tasks=[task(1)])]
+    assert flow.hear(claimed(ClaimKind.GO)) == [Run(tasks=[task(1)], session=SESSION)]
     assert flow.hear(Succeeded(keys=[1])) == execute()
     assert flow.hear(NEW) == DONE_OFFSET
     assert len(flow.core) == 0
@@ -130,7 +130,7 @@ def test_a_result_is_stored_before_the_mark() -> None:
 def test_a_check_always_wanted_comes_before_the_first_run() -> None:
     flow = Flow(record(terms=Terms(guarantee=Guarantee.EXACTLY_ONCE, is_always_checked=True)))
     assert flow.hear(claimed(ClaimKind.GO)) == [Check(tasks=[task(1)])]
-    assert flow.hear(CheckAnswered(key=1, answer=Answer.NOT_DONE)) == [Run(tasks=[task(1)])]
+    assert flow.hear(CheckAnswered(key=1, answer=Answer.NOT_DONE)) == [Run(tasks=[task(1)], session=SESSION)]
 
 
 @pytest.mark.parametrize(("kind", "after"), [(ClaimKind.RECOVER, 0), (ClaimKind.GO, 1)])
@@ -222,11 +222,13 @@ def test_an_at_most_once_task_that_fails_is_dead_whatever_the_policy_says() -> N
 
 
 def test_an_at_least_once_task_runs_again_after_a_takeover_until_it_is_poison() -> None:
-    assert Flow(record(terms=LEAST)).hear(claimed(ClaimKind.RECOVER, 3)) == [Run(tasks=[task(3)])]
+    assert Flow(record(terms=LEAST)).hear(claimed(ClaimKind.RECOVER, 3)) == [
+        Run(tasks=[task(3)], session=SESSION)
+    ]
     [dead] = Flow(record(terms=LEAST)).hear(claimed(ClaimKind.RECOVER, 4))
     assert isinstance(dead, StoreDead)
     counted_less = record(terms=LEAST)._replace(uncounted=1)
-    assert Flow(counted_less).hear(claimed(ClaimKind.RECOVER, 4)) == [Run(tasks=[task(4)])]
+    assert Flow(counted_less).hear(claimed(ClaimKind.RECOVER, 4)) == [Run(tasks=[task(4)], session=SESSION)]
 
 
 def test_a_held_key_is_asked_for_ever_more_seldom_and_parked_after_a_minute() -> None:
@@ -311,7 +313,17 @@ def test_a_claim_that_was_answered_under_a_closed_session_is_not_run() -> None:
 def test_an_answer_of_a_newer_session_is_its_news() -> None:
     flow = Flow(record(), record(2, offset=11))
     flow.hear(claimed(ClaimKind.GO))
-    assert flow.hear(claimed(ClaimKind.GO, key=2, session=6)) == [Stop(keys=[1]), Run(tasks=[task(1, 2)])]
+    assert flow.hear(claimed(ClaimKind.GO, key=2, session=6)) == [
+        Stop(keys=[1]),
+        Run(tasks=[task(1, 2)], session=6),
+    ]
+
+
+def test_of_answers_of_two_sessions_only_those_of_the_newer_one_are_run() -> None:
+    flow = Flow(record(), record(2, offset=11))
+    answers = [ClaimAnswer(kind=ClaimKind.GO, attempt=1, session=session) for session in (SESSION, 6)]
+    out = flow.hear(Claimed(keys=[1, 2], answers=answers))
+    assert out == [Claim(pairs=[(1, 0)]), Run(tasks=[task(1, 2)], session=6)]
 
 
 def test_when_the_lease_is_about_to_end_claimed_runs_are_stopped_and_none_begins() -> None:
@@ -480,10 +492,11 @@ class Court:
 
     def judge(self, instruction: Instruction) -> None:
         match instruction, self.last:
-            case Run(tasks=[run]), Claimed() | CheckAnswered(answer=Answer.NOT_DONE):
+            case Run(tasks=[run], session=session), Claimed() | CheckAnswered(answer=Answer.NOT_DONE):
                 assert self.may_run
                 assert run.attempt == self.attempt
                 assert run.attempt not in self.ran
+                assert session == self.session
                 assert not (self.terms.guarantee is Guarantee.AT_MOST_ONCE and self.is_recovered)
                 self.ran.add(run.attempt)
             case Execute(pairs=[(1, attempt)], outcome=outcome), _:

@@ -24,6 +24,13 @@ FAULTS_S = 60.0
 CALM_S = 4000.0  # more than a check may be unable to tell, and what is held may be parked
 ACTS_MAX = 60_000
 GUARANTEES = tuple(Guarantee)
+BLOWS = ("kill", "pause", "cut", "move", "stop")
+THEMES = (  # how often each blow falls; how long pauses and cuts may last
+    ((30, 22, 18, 25, 5), (1.0, 5.0, 15.0, 40.0)),
+    ((5, 60, 15, 15, 5), (15.0, 40.0, 40.0)),
+    ((5, 15, 10, 70, 0), (1.0, 40.0)),
+    ((60, 5, 5, 30, 0), (1.0, 5.0)),
+)
 
 
 class World:
@@ -47,7 +54,7 @@ class World:
         self._due: list[tuple[float, int, Callable[[], None], Life | None, bool]] = []
         self._ready: list[tuple[Callable[[], None], Life | None, bool]] = []
         self._number = 0
-        count = keys if keys is not None else self.chance.randint(1, 6)
+        count = keys if keys is not None else self.chance.choice((1, 1, 2, 3, 6))
         self.keys = range(1, count + 1)
         self.terms = {key: self._draw_terms(guarantee) for key in self.keys}
         self.blind = {key for key in self.keys if self.chance.random() < 0.1}  # checks that never can tell
@@ -58,12 +65,14 @@ class World:
         self.sudden = (
             self.chance.choice((0.0, 0.02, 0.06)) if kill_at is None else 0.0
         )  # faults just before an act
+        self.queue_s = self.chance.choice((0.05, 0.05, 15.0))  # how long a run may wait for its runner
+        self.blows, self.lasts_s = self.chance.choice(THEMES)
         self.long_s = self.chance.choice((0.1, 2.0, 25.0))
         self.fates = self.chance.choice(((90, 5, 3, 2), (60, 22, 10, 8), (20, 50, 15, 15)))
         self.witness = Witness({key: terms.guarantee for key, terms in self.terms.items()})
         self.ledger = Ledger(count)
         self.renewed: dict[int, float] = {}  # session -> when the leader last saw it renewed
-        self.kafka = Kafka(self.chance.randint(1, 3))
+        self.kafka = Kafka(self.chance.choice((1, 1, 2, 3)))
         self._assignments = 0
         self.lives = [Life(self, name) for name in "abc"[:nodes]]
 
@@ -291,8 +300,8 @@ class World:
             self.strike(self.chance.choice(alive))
 
     def strike(self, life: Life) -> None:
-        lasts_s = self.chance.choice((1.0, 5.0, 15.0, 40.0)) * self.chance.random()
-        match self.chance.choices(("kill", "pause", "cut", "move", "stop"), (30, 22, 18, 25, 5))[0]:
+        lasts_s = self.chance.choice(self.lasts_s) * self.chance.random()
+        match self.chance.choices(BLOWS, self.blows)[0]:
             case "kill":
                 self.kill(life)
             case "pause":
