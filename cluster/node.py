@@ -27,7 +27,7 @@ from cluster.api import (
 from cluster.broadcast import NodeNews, encode_news
 from cluster.errors import Refused, Unavailable
 from cluster.flow_thread import FlowThread
-from cluster.kafka.confluent import PROMPT_LINGER_MS, GroupConsumer, TaskProducer, group_consumer
+from cluster.kafka.confluent import PROMPT_LINGER_MS, TaskProducer, group_consumer
 from cluster.kafka.consumer import LaneConsumer
 from cluster.kafka.parked_reader import ParkedReader
 from cluster.kafka.topics import ensure_topics
@@ -69,7 +69,6 @@ class Node:
         self._stop_once = threading.Lock()
         self._stopped = False
         self._consumers: list[LaneConsumer] = []
-        self._group_consumers: dict[str, GroupConsumer] = {}  # by topic; each group reads one
         self._told = Told()
         self._limiting = Limiting(settings.max_backlog_s)
         self._labels = ClusterLabels(settings.listen, failed=self._fail)
@@ -263,12 +262,11 @@ class Node:
             self._flow,
             self._submits,
             self._told,
-            consumers=self._group_consumers,
             failed=self._fail,
         )
         parked = parked_topic(settings.prefix)
         self._parked = ParkedReader(
-            self._group_consumer(parked),
+            group_consumer(settings.kafka, group=parked, name=settings.name),
             self._safe_producer,
             settings.kafka,
             settings.prefix,
@@ -281,9 +279,10 @@ class Node:
         )
 
     def _consumer(self, lane: str, priority: str) -> LaneConsumer:
-        topic = task_topic(self._settings.prefix, lane, priority)
+        settings = self._settings
+        topic = task_topic(settings.prefix, lane, priority)
         return LaneConsumer(
-            self._group_consumer(topic),
+            group_consumer(settings.kafka, group=topic, name=settings.name),
             lane,
             priority,
             topic,
@@ -291,11 +290,6 @@ class Node:
             barrier=self._barrier,
             failed=self._fail,
         )
-
-    def _group_consumer(self, topic: str) -> GroupConsumer:
-        made = group_consumer(self._settings.kafka, group=topic, name=self._settings.name)
-        self._group_consumers[topic] = made
-        return made
 
     def _ended(self, outcomes: list[RunOutcome]) -> None:
         self._told.ended(outcomes)

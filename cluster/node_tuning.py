@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from cluster.admission import LaneLoad
 from cluster.api import ProgressView
@@ -17,7 +17,6 @@ from cluster.broadcast import KEYS_MAX, PROGRESS_MAX, NodeNews, decode_news, enc
 from cluster.errors import Unavailable
 from cluster.flow_thread import FlowThread
 from cluster.gate import Gate
-from cluster.kafka.confluent import GroupConsumer
 from cluster.kafka.lag import LagReader
 from cluster.node_submits import Submits
 from cluster.routing import LANES, PARKED, PRIORITIES, parked_topic, task_topic
@@ -104,7 +103,6 @@ class NodeTuning:
         submits: Submits,
         told: Told,
         *,
-        consumers: Mapping[str, GroupConsumer],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._settings, self._limiting, self._keys, self._executor = settings, limiting, keys, executor
@@ -114,8 +112,9 @@ class NodeTuning:
             threading.Thread(target=self._run, args=(turn,), name=name, daemon=True)
             for name, turn in (("tuning", self._tune), ("backlog", self._look_at_backlog))
         ]
+        topics = [task_topic(settings.prefix, lane, priority) for lane in LANES for priority in PRIORITIES]
         self._parked = parked_topic(settings.prefix)
-        self._lag = LagReader(settings.kafka, consumers)
+        self._lag = LagReader(settings.kafka, {topic: [topic] for topic in (*topics, self._parked)})
 
     def start(self) -> None:
         for thread in self._threads:
@@ -127,6 +126,7 @@ class NodeTuning:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout_s)
+        self._lag.close()
 
     def _run(self, turn: Callable[[], None]) -> None:
         try:

@@ -25,9 +25,7 @@ from cluster.errors import Unavailable
 
 QUIET = {"log_level": 2, "topic.metadata.refresh.interval.ms": 30_000}
 PRODUCER_QUEUE_RECORDS_MAX = 200_000
-LINGER_MS = (
-    1.0  # the library waits so long for more records: three times the records a second when many are sent
-)
+LINGER_MS = 1.0  # the library waits so long for more records: three times the records a second when many are sent
 PROMPT_LINGER_MS = 0.0  # when somebody waits for one: a third of the time until it has started elsewhere
 READ_AHEAD_RECORDS = 10_000  # a partition: what a busy node runs while the next fetch is on its way
 READ_AHEAD_KBYTES = 4_096  # a consumer, of which a node has twelve
@@ -165,37 +163,13 @@ def _reason(error: object) -> str:
     return str(error)
 
 
-class GroupConsumer(Consumer):
-    """A consumer that any other thread may ask for what its group has committed, while its own thread polls and closes it.
-
-    An AdminClient must never be asked that: when the coordinator is not yet up, or has moved, the library crashes the process
-    (librdkafka's issue 5040)."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(config)
-        self._asking = threading.Lock()
-        self._is_closed = False
-
-    def group_offsets(self, parts: Sequence[TopicPartition], timeout_s: float) -> list[TopicPartition]:
-        """Raises `Unavailable` once it is closed, `KafkaException` when the coordinator does not answer."""
-        with self._asking:
-            if self._is_closed:
-                raise Unavailable("the consumer is closed")
-            return self.committed(list(parts), timeout=timeout_s)
-
-    def close(self) -> None:
-        with self._asking:
-            self._is_closed = True
-        super().close()
-
-
-def group_consumer(kafka: str, *, group: str, name: str) -> GroupConsumer:
+def group_consumer(kafka: str, *, group: str, name: str) -> Consumer:
     """A member of `group` that commits by hand only, and shares out every topic evenly.
 
     Round robin, because the library's cooperative-sticky balances only the count over all topics: nodes that joined one after
     another ended with whole topics, and one of three ran every task of normal priority. The price is that a rebalance revokes
     everything for a moment; the consumer drains first."""
-    return GroupConsumer(
+    return Consumer(
         QUIET
         | {
             "bootstrap.servers": kafka,

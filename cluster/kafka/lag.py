@@ -1,7 +1,11 @@
 """How many records of each topic are not completed: the end of its partitions against what consumer groups have committed (shell).
 
-One request for all ends and one for each group, through this node's consumer of the group, whoever owns the partitions and whether they
-are paused or not; so each node sees the whole cluster's backlog without asking another node.
+One request for all ends and one for each group, whoever owns the partitions and whether they are paused or not; so each node sees the
+whole cluster's backlog without asking another node.
+
+An AdminClient must never be asked what a group has committed: when the coordinator is not yet up, or has moved, the library crashes the
+process (librdkafka's issue 5040). The node's own consumers cannot be asked either, as they do not answer while another thread polls them.
+So each group has a handle here that subscribes to nothing.
 """
 
 from __future__ import annotations
@@ -9,11 +13,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from cluster.errors import Unavailable
-from cluster.kafka.confluent import GroupConsumer
 
 ENDS = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 BEGINNINGS = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
@@ -23,13 +26,30 @@ Place = tuple[str, int]
 
 
 class LagReader:
-    """For one thread. `consumers`: topic -> the consumer of the group that reads it; it may grow until the first `read`."""
+    """For one thread. `groups`: group -> the topics that it reads."""
 
-    def __init__(self, kafka: str, consumers: Mapping[str, GroupConsumer]) -> None:
-        self._consumers = consumers
+    def __init__(self, kafka: str, groups: Mapping[str, Sequence[str]]) -> None:
+        self._groups = groups
         self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        self._members = {
+            group: Consumer(
+                {
+                    "bootstrap.servers": kafka,
+                    "group.id": group,
+                    "enable.auto.commit": False,
+                    "topic.metadata.refresh.interval.ms": -1,
+                    "log_level": 0,
+                }
+            )
+            for group in groups
+        }
         self._places: list[Place] = []
         self._places_until = 0.0
+
+    def close(self) -> None:
+        """Once nobody reads any more."""
+        for member in self._members.values():
+            member.close()
 
     def read(self, timeout_s: float = 5.0) -> dict[str, int]:
         """Topic -> records. Raises `Unavailable`."""
@@ -42,7 +62,7 @@ class LagReader:
         except (KafkaException, TimeoutError) as error:
             self._places_until = 0.0
             raise Unavailable(f"the backlog cannot be read from Kafka: {error}") from error
-        lags = dict.fromkeys(self._consumers, 0)
+        lags = {topic: 0 for topics in self._groups.values() for topic in topics}
         for place, end in ends.items():
             done = committed.get(place, begins.get(place, end))
             lags[place[0]] += max(0, end - done)
@@ -51,19 +71,21 @@ class LagReader:
     def _find_places(self, timeout_s: float) -> None:
         now = time.monotonic()
         if now >= self._places_until:
-            self._places = _places(self._admin, self._consumers, timeout_s)
+            topics = [topic for topics in self._groups.values() for topic in topics]
+            self._places = _places(self._admin, topics, timeout_s)
             self._places_until = now + PARTITIONS_EVERY_S
 
     def _committed(self, timeout_s: float) -> dict[Place, int]:
-        asked: dict[str, list[TopicPartition]] = {}
+        by_topic: dict[str, list[TopicPartition]] = {}
         for topic, partition in self._places:
-            asked.setdefault(topic, []).append(TopicPartition(topic, partition))
-        parts = [
-            part
-            for topic, of_topic in asked.items()
-            for part in self._consumers[topic].group_offsets(of_topic, timeout_s)
-        ]
-        return {(part.topic, part.partition): part.offset for part in parts if part.offset >= 0}
+            by_topic.setdefault(topic, []).append(TopicPartition(topic, partition))
+        committed: dict[Place, int] = {}
+        for group, topics in self._groups.items():
+            asked = [part for topic in topics for part in by_topic.get(topic, ())]
+            for part in self._members[group].committed(asked, timeout=timeout_s) if asked else ():
+                if part.offset >= 0:
+                    committed[part.topic, part.partition] = part.offset
+        return committed
 
 
 class TopicEnds:
