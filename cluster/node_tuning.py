@@ -126,7 +126,8 @@ class NodeTuning:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout_s)
-        self._lag.close()
+        if not any(thread.is_alive() for thread in self._threads):
+            self._lag.close()  # else it is being read; the process ends anyway
 
     def _run(self, turn: Callable[[], None]) -> None:
         try:
