@@ -23,9 +23,7 @@ from executor.task import Form, Label, Lane, LaneStatistics, Limits, Reason, Sam
 
 REFRESH_S = 0.25  # ages rise by seconds
 SIZING_S = 0.5
-DEATH_COST_S = (
-    0.2  # charged to the handler that ended its process: a new one and its imports cost about so much
-)
+DEATH_COST_S = 0.2  # charged to the handler that ended its process: what a new one and its imports cost
 
 
 class Scheduler:

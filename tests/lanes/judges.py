@@ -18,103 +18,36 @@ L14 nothing waits in a process behind a task that is stuck
 
 from __future__ import annotations
 
-from collections import Counter
-
 from executor.lanes.handler_queue import HandlerQueue
 from executor.lanes.in_flight import RunnerState
-from executor.lanes.instructions import Drain, Instruction, Kill, Recall, Send, Start
+from executor.lanes.instructions import Send
 from executor.pools.demand import QUEUE_TASKS_MAX
 from executor.pools.pool import Pool
 from executor.task import Form, Lane, Task
-from tests.lanes.runner import Run, SimulatedRunner
-from tests.lanes.world import Judges, World
+from tests.lanes.books import Books, Broken, Sent
+from tests.lanes.world import World
 
 REPAIR_S = 1.0  # to look (50 ms), to start a process (120 ms), to staff after a back-off
 DISTURBED_S = 2.0  # after a death, a limit, a kept-back start
 LOOK_S = 0.06
 
 
-class Broken(AssertionError):
-    """A law does not hold."""
-
-
-class Sent:
-    """A batch in the judge's own book."""
-
-    def __init__(self, send: Send, *, lane: Lane, at_s: float, is_unknown: bool, alone: bool) -> None:
-        self.numbers = dict(enumerate(send.tasks, send.first))
-        self.lane = lane
-        self.is_long = lane.is_long
-        self.is_unknown = is_unknown and not lane.is_long
-        self.is_brief = len(send.tasks) > 1
-        self.at_s = at_s
-        self.alone = alone
-
-
-class Laws(Judges):
+class Laws(Books):
     """One for each world."""
 
     def __init__(self) -> None:
-        self.waiting: dict[int, Task] = {}
-        self.in_flight: dict[int, list[Sent]] = {}
-        self.done: set[int] = set()
-        self.pressed_since_s: dict[str, float] = {}
+        super().__init__()
+        self.pressed_since_s: float | None = None
         self.long_waits_since_s: dict[Form, float] = {}
-        self.killed: set[int] = set()
-        self.ended_short_s: dict[tuple[str, str], float] = {}
-        self.started_s: dict[int, float] = {}
-        self.counts: Counter[str] = Counter()
 
-    def check(self, world: World, holds: bool, law: str, why: str) -> None:
-        self.counts[law] += 1
-        if not holds:
-            raise Broken(f"{law} is broken at {world.now:.3f} s: {why}")
+    # Before a batch starts.
 
-    # Events.
-
-    def offered(self, world: World, tasks: list[Task]) -> None:
-        for task in tasks:
-            self.check(world, task.seq not in self.waiting, "L1", f"{task} is offered and waits already")
-            self.waiting[task.seq] = task
-
-    def instructed(self, world: World, instruction: Instruction) -> None:
-        match instruction:
-            case Start(runner=runner):
-                self.started_s[runner] = world.now
-                self.in_flight[runner] = []
-            case Send():
-                self._sent(world, instruction)
-            case Recall(runner=runner, numbers=numbers):
-                known = {number for sent in self.in_flight.get(runner, []) for number in sent.numbers}
-                self.check(world, known.issuperset(numbers), "L1", f"recalls {numbers}, it has {known}")
-            case Kill(runner=runner):
-                self.killed.add(runner)
-            case Drain(runner=runner):
-                self.killed.add(runner)
-            case _:
-                pass
-
-    def _sent(self, world: World, send: Send) -> None:
-        for task in send.tasks:
-            self.check(world, task.seq in self.waiting, "L1", f"{task} is sent and did not wait")
-            self.check(world, task.seq in world.open, "L1", f"{task} is sent after its end")
-            del self.waiting[task.seq]
-        runner = world.runners[send.runner]
-        self.check(world, runner.is_ready, "L1", f"runner {send.runner} is sent work before its hello")
-        self.check(world, send.runner not in self.killed, "L1", f"runner {send.runner} is to end")
-        first = send.tasks[0]
-        self.check(world, len({(each.handler, each.kind) for each in send.tasks}) == 1, "L1", "mixed batch")
-        lane = world.labels.lane(first.handler, first.kind)
-        alone = (
-            runner.form is Form.PROCESS and world.labels.form(first.handler, first.kind) is not Form.PROCESS
-        )
-        declared = world.handlers[first.handler].lane is not None
-        is_unknown = not declared and world.labels.is_unknown(first.handler, first.kind)
+    def starts(self, world: World, send: Send, sent: Sent) -> None:
+        runner, first = world.runners[send.runner], send.tasks[0]
         pool = world.scheduler.pools[runner.form]
         before = self.in_flight[send.runner]
-        sent = Sent(send, lane=lane, at_s=world.now, is_unknown=is_unknown, alone=alone)
         if sent.is_long:
-            count = self._long(world, runner.form)
+            count = self.long(world, runner.form)
             self.check(
                 world,
                 count < pool.long_slots,
@@ -134,13 +67,12 @@ class Laws(Judges):
                 f"runner {send.runner} is sent work behind work that is not brief",
             )
             self.check(world, len(before) < 2 * runner.slots, "L7", "more than one batch ahead")
-        self._limits(world, first, lane, runner.form, len(send.tasks))
+        self._limits(world, first, sent.lane, runner.form, len(send.tasks))
         self._overtaken(world, send, pool, runner.form)
-        before.append(sent)
 
     def _unknown(self, world: World, pool: Pool, form: Form) -> None:
-        unknown = sum(sent.is_unknown and not sent.is_long for sent in self._all(world, form))
-        outside = max(0, pool.long_slots - self._long(world, form))
+        unknown = sum(sent.is_unknown and not sent.is_long for sent in self.all(world, form))
+        outside = max(0, pool.long_slots - self.long(world, form))
         allowed = outside + max(1, pool.slots // 10)
         self.check(world, unknown < allowed, "L8", f"{unknown} unknown ones run in {form}, {allowed} may")
 
@@ -153,7 +85,7 @@ class Laws(Judges):
             bounds.append(limits.handlers.get(task.handler))
         bound = min((each for each in bounds if each is not None), default=None)
         if bound is not None:
-            used = self._used(world, task.handler) + (1 if form is Form.PROCESS else count)
+            used = self.used(world, task.handler) + (1 if form is Form.PROCESS else count)
             self.check(world, used <= bound, "L7", f"{used} of {task.handler} run, {bound} may")
 
     def _overtaken(self, world: World, send: Send, pool: Pool, form: Form) -> None:
@@ -178,50 +110,6 @@ class Laws(Judges):
                 if batch is not None:
                     return batch.queued_s
         return world.now
-
-    def looked(self, world: World, runner: SimulatedRunner, running: list[tuple[int, float]]) -> None:
-        for number, since_s in running:
-            for sent in self.in_flight[runner.number]:
-                if number in sent.numbers:
-                    cutoff_s = world.labels.cutoff_s(sent.lane.resource)
-                    if world.now - since_s > 2 * cutoff_s:
-                        sent.is_long = True
-
-    def returned(self, world: World, runner: SimulatedRunner, numbers: list[int]) -> None:
-        for number in numbers:
-            task = self._take(runner.number, number)
-            self.check(world, task is not None, "L1", f"number {number} is returned twice")
-            if task is not None:
-                self.waiting[task.seq] = task
-
-    def ended(self, world: World, runner: SimulatedRunner, run: Run, task: Task | None) -> None:
-        mine = self._take(runner.number, run.number)
-        if run.wall_s < 0.2:
-            self.ended_short_s[run.task.handler, run.task.kind] = world.now
-        self.check(
-            world, task is not None and task == run.task == mine, "L1", f"{run} ended as {task}, {mine}"
-        )
-
-    def settled(self, world: World, task: Task) -> None:
-        self.check(world, task.seq not in self.done, "L1", f"{task} ends twice")
-        self.done.add(task.seq)
-        self.waiting.pop(task.seq, None)
-
-    def gone(self, world: World, runner: SimulatedRunner) -> None:
-        left = [number for sent in self.in_flight.pop(runner.number) for number in sent.numbers]
-        self.check(world, not left, "L1", f"runner {runner.number} took {left} with it")
-        self.started_s.pop(runner.number, None)
-        self.killed.discard(runner.number)
-
-    def _take(self, runner: int, number: int) -> Task | None:
-        batches = self.in_flight[runner]
-        for sent in batches:
-            task = sent.numbers.pop(number, None)
-            if task is not None:
-                if not sent.numbers:
-                    batches.remove(sent)
-                return task
-        return None
 
     # After each turn.
 
@@ -263,7 +151,7 @@ class Laws(Judges):
         if limits.lanes is not None and queue.lane in limits.lanes:
             return False  # told apart from other limits by L7 only
         bounds = [world.handlers[queue.handler].max_running, (limits.handlers or {}).get(queue.handler)]
-        used = self._used(world, queue.handler)
+        used = self.used(world, queue.handler)
         if any(bound is not None and used >= bound for bound in bounds):
             return False
         return queue.form is Form.PROCESS or queue.running < queue.limit
@@ -277,8 +165,8 @@ class Laws(Judges):
         ]
         if not idle or busy >= pool.slots + pool.spares:
             return
-        long = self._long(world, pool.form)
-        unknown = sum(sent.is_unknown and not sent.is_long for sent in self._all(world, pool.form))
+        long = self.long(world, pool.form)
+        unknown = sum(sent.is_unknown and not sent.is_long for sent in self.all(world, pool.form))
         for queue in queues:
             if not self._eligible(world, queue):
                 continue
@@ -287,7 +175,7 @@ class Laws(Judges):
             elif queue.is_unknown:
                 is_alone = not any(
                     (task.handler, task.kind) == (queue.handler, queue.kind)
-                    for sent in self._all(world, pool.form)
+                    for sent in self.all(world, pool.form)
                     for task in sent.numbers.values()
                 )
                 probes = unknown - max(0, pool.long_slots - long)
@@ -331,9 +219,11 @@ class Laws(Judges):
         )
         pressed = waits and busy - truly_long < pool.reserve and not is_excused
         if not pressed:
-            self.pressed_since_s.pop("process", None)
+            self.pressed_since_s = None
             return
-        since_s = self.pressed_since_s.setdefault("process", world.now)
+        if self.pressed_since_s is None:
+            self.pressed_since_s = world.now
+        since_s = self.pressed_since_s
         self.check(
             world,
             world.now - since_s <= REPAIR_S,
@@ -371,7 +261,7 @@ class Laws(Judges):
             waits = any(
                 queue.form is form and queue.lane.is_long and self._eligible(world, queue) for queue in queues
             )
-            if not waits or self._long(world, form) > 0 or world.now < world.disturbed_s + DISTURBED_S:
+            if not waits or self.long(world, form) > 0 or world.now < world.disturbed_s + DISTURBED_S:
                 self.long_waits_since_s.pop(form, None)
                 continue
             since_s = self.long_waits_since_s.setdefault(form, world.now)
@@ -439,26 +329,3 @@ class Laws(Judges):
     def stuck(self, world: World) -> None:
         some = [str(task) for task in list(world.open.values())[:3]]
         raise Broken(f"L1 is broken: {len(world.open)} tasks wait for ever, among them {some}")
-
-    # The judge's own counts.
-
-    def _all(self, world: World, form: Form) -> list[Sent]:
-        """Batches that occupy a place; those ahead do not."""
-        return [
-            sent
-            for number, batches in self.in_flight.items()
-            if number in world.runners and world.runners[number].form is form
-            for sent in batches
-        ]
-
-    def _long(self, world: World, form: Form) -> int:
-        return sum(sent.is_long for sent in self._all(world, form))
-
-    def _used(self, world: World, handler: str) -> int:
-        used = 0
-        for number, batches in self.in_flight.items():
-            for sent in batches:
-                some = [task for task in sent.numbers.values() if task.handler == handler]
-                if some:
-                    used += 1 if world.runners[number].form is Form.PROCESS else len(some)
-        return used

@@ -42,7 +42,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """`what` goes wrong or is changed by the operator, at `at_s` and for `for_s`; `World._trouble` knows each."""
+    """`what` goes wrong or is changed by the operator, at `at_s` and for `for_s`; `troubles.cause` knows each."""
 
     what: str
     at_s: float

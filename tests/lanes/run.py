@@ -8,9 +8,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from tests.lanes.judges import Broken, Laws
+from tests.lanes.books import Broken
+from tests.lanes.judges import Laws
 from tests.lanes.mutants import MUTANTS
 from tests.lanes.plan import Plan, draw_plan
+from tests.lanes.troubles import cause
 from tests.lanes.world import World
 
 
@@ -34,7 +36,7 @@ def play(plan: Plan, *, mutant: str | None = None, trace: Callable[[str], None] 
     began_s = time.process_time()
     why: str | None = None
     with MUTANTS[mutant]() if mutant else nullcontext():
-        world = World(plan, laws, trace=trace)
+        world = World(plan, laws, cause=cause, trace=trace)
         try:
             world.run()
         except Broken as error:

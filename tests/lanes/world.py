@@ -33,7 +33,14 @@ SAMPLED_BELOW_S = 50e-6
 class World:
     """`run()` plays the plan; `judges` is told of each event and raises what is broken."""
 
-    def __init__(self, plan: Plan, judges: Judges, *, trace: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        judges: Judges,
+        *,
+        cause: Callable[[World, Trouble], None] | None = None,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
         self.plan = plan
         self.rng = random.Random(plan.seed * 7919 + 1)
         self.now = 0.0
@@ -57,6 +64,7 @@ class World:
         self._event = 0
         self._seq = 0
         self._judges = judges
+        self._cause = cause or _nothing
         self._trace = trace
 
     def after(self, delay_s: float, call: Callable[[], None]) -> None:
@@ -67,7 +75,7 @@ class World:
         for stream in self.plan.streams:
             self._next_arrival(stream, stream.start_s)
         for trouble in self.plan.troubles:
-            self.after(trouble.at_s, lambda trouble=trouble: self._trouble(trouble))  # type: ignore[misc]
+            self.after(trouble.at_s, lambda trouble=trouble: self._cause(self, trouble))  # type: ignore[misc]
         for every_s, call in ((LOOK_S, self._look), (BEAT_S, self._beat), (GAUGE_S, self._gauge)):
             self._each(every_s, call)
         self._turn()
@@ -186,7 +194,7 @@ class World:
             after=self.after,
             clock=lambda: self.now,
             answer=self._answered,
-            die=lambda runner: self._died(runner),
+            die=lambda runner: self.die(runner),
             leave=self._left,
         )
         self.runners[start.runner] = runner
@@ -194,7 +202,7 @@ class World:
             self.disturbed_s = self.now + 31.0
             return
         if self.now < self.early_deaths_until_s:
-            self.after(0.02, lambda: self._died(runner))
+            self.after(0.02, lambda: self.die(runner))
         else:
             self.after(self.rng.uniform(*START_S), lambda: self._hello(runner))
 
@@ -227,7 +235,7 @@ class World:
             samples = [Sample(run.wall_s, run.wall_s * cpu, run.wall_s * (1 - cpu)) for run in told]
             self.scheduler.measured(handler, kind, samples, len(some), self.now)
 
-    def _died(
+    def die(
         self, runner: SimulatedRunner, *, blamed: int | None = None, status: Status = Status.DIED
     ) -> None:
         """Its process is over without having been asked: settle, then tell."""
@@ -257,7 +265,7 @@ class World:
     def _killed(self, runner: SimulatedRunner, number: int | None, status: Status) -> None:
         if number is not None and all(run.number != number for run, _ in runner.true_runs()):
             number = -1  # it ended in the same moment: nobody is to blame
-        self._died(runner, blamed=-1 if number is None else number, status=status)
+        self.die(runner, blamed=-1 if number is None else number, status=status)
 
     def _left(self, runner: SimulatedRunner) -> None:
         runner.is_gone = True
@@ -281,6 +289,11 @@ class World:
         self._judges.settled(self, task)
         self.open.pop(task.seq, None)
         self.outcomes[status] += 1
+
+    def tune(self, limits: Limits) -> None:
+        self.limits, self.tuned_s = limits, self.now
+        self.disturbed_s = max(self.disturbed_s, self.now)
+        self.scheduler.tune(limits, self.now)
 
     # Clockwork.
 
@@ -307,74 +320,9 @@ class World:
         self.told_memory_share = self.memory_share
         self.scheduler.gauges(self.memory_share, 10.0, self.now)
 
-    # What goes wrong.
 
-    def _trouble(self, trouble: Trouble) -> None:
-        self.say(f"trouble: {trouble}")
-        until_s = self.now + trouble.for_s
-        match trouble.what:
-            case "memory":
-                self.memory_share = 0.85
-                self.after(trouble.for_s, self._memory_again)
-            case "early deaths":
-                self.early_deaths_until_s = until_s
-                self.disturbed_s = until_s + 11.0
-                for runner in list(self.runners.values())[:1]:
-                    self._died(runner)
-            case "silent":
-                self.silent_until_s = until_s
-                for runner in list(self.runners.values())[:1]:
-                    self._died(runner)
-            case "kills":
-                self._kill_some(until_s)
-            case "cancels":
-                self._cancel_some(until_s)
-            case "take":
-                for task in self.scheduler.take([trouble.name], [Lane.CPU_LONG], self.now):
-                    self.end(task, Status.RETURNED)
-            case "pause":
-                self._tune(trouble, Limits(paused_handlers=frozenset([trouble.name])))
-            case "limit":
-                self._tune(trouble, Limits(handlers={trouble.name: trouble.number}))
-            case "pause lane":
-                lane = list(Lane)[trouble.number % 4]
-                self._tune(trouble, Limits(paused_lanes=frozenset([lane]), lanes={lane: trouble.number}))
-            case "workers":
-                self._tune(trouble, Limits(workers=trouble.number, loop_tasks_max=10, io_threads_max=5))
-            case _:
-                raise ValueError(trouble.what)
-
-    def _memory_again(self) -> None:
-        self.memory_share = 0.3
-
-    def _tune(self, trouble: Trouble, limits: Limits) -> None:
-        self._set_limits(limits)
-        self.after(trouble.for_s, lambda: self._set_limits(Limits()))
-
-    def _set_limits(self, limits: Limits) -> None:
-        self.limits, self.tuned_s = limits, self.now
-        self.disturbed_s = max(self.disturbed_s, self.now)
-        self.scheduler.tune(limits, self.now)
-
-    def _kill_some(self, until_s: float) -> None:
-        if self.now < until_s:
-            alive = list(self.runners.values())
-            if alive:
-                self._died(self.rng.choice(alive))
-            self.after(self.rng.expovariate(4.0), lambda: self._kill_some(until_s))
-
-    def _cancel_some(self, until_s: float) -> None:
-        if self.now < until_s:
-            if self.open:
-                seq = self.rng.choice(list(self.open))
-                match self.scheduler.cancel(seq, self.now):
-                    case Task() as task:
-                        self.end(task, Status.CANCELLED)
-                    case (int(), int()) as where:
-                        assert self.scheduler.task(where[1]) is not None
-                    case None:
-                        pass
-            self.after(self.rng.expovariate(10.0), lambda: self._cancel_some(until_s))
+def _nothing(world: World, trouble: Trouble) -> None:
+    """For workloads without troubles."""
 
 
 def _told(send: Send) -> str:
