@@ -11,6 +11,9 @@ from cluster.claims.instructions import Doubt, Gathered, StoreCopy, StoreDead, S
 from cluster.claims.values import ClaimedTask, Record, State
 from cluster.claims.waits import HELD_FOR_S, HELD_OF_A_PARTITION_MAX, Hours, held_again_s
 from cluster.flow_events import Place
+from executor import Task
+
+_new = tuple.__new__  # what `Task._replace` does, at a fifth of its price
 
 
 class Moves:
@@ -44,7 +47,7 @@ class Moves:
     def _run(self, task: ClaimedTask, out: Gathered) -> None:
         task.state = State.RUNNING
         task.is_stopped = False
-        out.runs.append(task.record.task._replace(attempt=task.attempt))
+        out.runs.append(_attempt(task))
 
     def _settle(self, task: ClaimedTask, now: float, out: Gathered) -> None:
         task.asked, task.asked_since = 0, now
@@ -55,7 +58,7 @@ class Moves:
 
     def _check(self, task: ClaimedTask, out: Gathered) -> None:
         task.state = State.CHECKING
-        out.checks.append(task.record.task._replace(attempt=task.attempt))
+        out.checks.append(_attempt(task))
 
     def _release(self, task: ClaimedTask, out: Gathered) -> None:
         """Only of what has not begun under this attempt."""
@@ -143,3 +146,8 @@ class Moves:
             task = ClaimedTask(record=doubles[0], doubles=doubles[1:])
             self._tasks[task.key] = task
             self._claim(task, out)
+
+
+def _attempt(task: ClaimedTask) -> Task:
+    one = task.record.task
+    return _new(Task, (one.seq, one.key, task.attempt, one.handler, one.arguments, one.kind, one.level))

@@ -302,7 +302,7 @@ class Life:
         run = SimRun(task=task, session=session, is_claimed=session > 0)
         self.runs[task.key] = run
         self.world.act(
-            lambda: self.start(run), self.world.now + self.world.queue_s * self.world.chance.random()
+            lambda: self.start(run), self.world.now + self.world.plan.queue_s * self.world.chance.random()
         )
 
     def start(self, run: SimRun) -> None:
@@ -315,8 +315,8 @@ class Life:
         run.has_begun = True
         attempt = run.task.attempt if run.session else None
         self.world.witness.started(key, run, attempt, is_claimed=run.is_claimed)
-        lasts_s = chance.choice((0.01, self.world.long_s)) * chance.random()
-        fate = chance.choices(("done", "failed", "died", "lost"), self.world.fates)[0]
+        lasts_s = chance.choice((0.01, self.world.plan.long_s)) * chance.random()
+        fate = chance.choices(("done", "failed", "died", "lost"), self.world.plan.fates)[0]
         if self.world.is_calm:
             fate = "done"
         if fate in ("done", "lost") or chance.random() < 0.5:
@@ -421,7 +421,7 @@ class Life:
 
     def read(self, assignment: Assignment, stored: Stored, offset: int) -> None:
         world, key = self.world, stored.key
-        position = 0 if assignment.taken < world.window else WINDOW_RECORDS_MAX
+        position = 0 if assignment.taken < world.plan.window else WINDOW_RECORDS_MAX
         assignment.taken += 1
         terms = world.terms[key]
         task = Task(key, key, 0, "h", b"", "", 2)
@@ -462,7 +462,9 @@ class Life:
         if self.is_alive and not self.is_stopping:
             self.is_stopping = True
             self.hear(Stopping())
-            self.world.act(lambda: self.world.kill(self), self.world.now + self.world.chance.uniform(1, 8))
+            self.world.act(
+                lambda: self.world.faults.kill(self), self.world.now + self.world.chance.uniform(1, 8)
+            )
 
     def die(self) -> None:
         self.is_alive = False

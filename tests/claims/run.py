@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from cluster.claims.values import Guarantee
 from tests.claims.judges import Broken
 from tests.claims.mutants import MUTANTS
+from tests.claims.plan import Blow, Plan, draw_plan, single_blow
 from tests.claims.world import World
 
 
@@ -19,6 +20,7 @@ class Result:
     seed: int
     why: str | None
     acts: int
+    steps: int
     checks: Counter[str] = field(default_factory=Counter)
     cpu_s: float = 0.0
 
@@ -27,20 +29,11 @@ class Result:
         return self.why is None
 
 
-def play_seed(
-    seed: int,
-    *,
-    mutant: str | None = None,
-    trace: Callable[[str], None] | None = None,
-    kill_at: int | None = None,
-    guarantee: Guarantee | None = None,
-) -> Result:
+def play(plan: Plan, *, mutant: str | None = None, trace: Callable[[str], None] | None = None) -> Result:
     began_s = time.process_time()
     why: str | None = None
-    world = World(
-        seed, trace=trace, kill_at=kill_at, guarantee=guarantee, keys=None if kill_at is None else 1
-    )
     with MUTANTS[mutant]() if mutant else nullcontext():
+        world = World(plan, trace=trace)
         try:
             world.run()
         except Broken as error:
@@ -50,9 +43,20 @@ def play_seed(
                 raise
             why = f"raised {error!r}"
     return Result(
-        seed=seed,
+        seed=plan.seed,
         why=why,
         acts=world.acts,
+        steps=world.steps,
         checks=world.witness.checks,
         cpu_s=time.process_time() - began_s,
     )
+
+
+def play_seed(seed: int, *, mutant: str | None = None, trace: Callable[[str], None] | None = None) -> Result:
+    return play(draw_plan(seed), mutant=mutant, trace=trace)
+
+
+def every_step(seed: int, guarantee: Guarantee, blow: Blow) -> list[Result]:
+    """A blow before each step of one short history, one after the other."""
+    undisturbed = play(single_blow(seed, guarantee, 0, blow))
+    return [play(single_blow(seed, guarantee, step, blow)) for step in range(1, undisturbed.steps + 1)]

@@ -1,0 +1,55 @@
+"""Hundreds of histories with faults, half of them new with each day; a blow before every step of short ones; and rules switched off.
+
+A failure prints its seed: `python -m tests.claims --seed n --trace` plays it again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cluster.claims.values import Guarantee
+from tests.claims.mutants import MUTANTS
+from tests.claims.plan import Blow
+from tests.claims.run import every_step, play_seed
+
+pytestmark = [pytest.mark.simulation, pytest.mark.timeout(300)]
+
+FIXED_SEEDS = range(300)
+FRESH_SEEDS = 100
+STEP_SEEDS = range(6)
+MUTANT_SEEDS = range(1000)
+RARE = {
+    "overtaken-completes",
+    "unowned-fail-completes",
+}  # thousands of seeds; their stories are in test_claim_flow.py
+
+
+def test_hundreds_of_histories_keep_every_law() -> None:
+    today = datetime.now(UTC).date().toordinal() * 1_000_000
+    results = [play_seed(seed) for seed in (*FIXED_SEEDS, *range(today, today + FRESH_SEEDS))]
+    assert [(result.seed, result.why) for result in results if not result.clean] == []
+    assert sum(result.checks["live claimed runs"] for result in results) > len(results)
+
+
+@pytest.mark.parametrize("blow", Blow)
+@pytest.mark.parametrize("guarantee", Guarantee)
+def test_a_blow_before_any_step_breaks_no_law(guarantee: Guarantee, blow: Blow) -> None:
+    for seed in STEP_SEEDS:
+        results = every_step(seed, guarantee, blow)
+        assert results
+        assert [(seed, step, each.why) for step, each in enumerate(results, 1) if not each.clean] == []
+
+
+def test_a_seed_is_one_history() -> None:
+    first: list[str] = []
+    second: list[str] = []
+    play_seed(21, trace=first.append)
+    play_seed(21, trace=second.append)
+    assert first == second
+
+
+@pytest.mark.parametrize("mutant", sorted(MUTANTS.keys() - RARE))
+def test_a_rule_that_is_switched_off_is_found(mutant: str) -> None:
+    assert any(not play_seed(seed, mutant=mutant).clean for seed in MUTANT_SEEDS)
