@@ -25,7 +25,7 @@ from cluster.errors import Unavailable
 
 QUIET = {"log_level": 2, "topic.metadata.refresh.interval.ms": 30_000}
 PRODUCER_QUEUE_RECORDS_MAX = 200_000
-LINGER_MS = 1.0  # the library waits so long for more records: three times the records a second when many are sent
+LINGER_MS = 1.0  # the library waits so long for more records: thrice the rate when many are sent
 PROMPT_LINGER_MS = 0.0  # when somebody waits for one: a third of the time until it has started elsewhere
 READ_AHEAD_RECORDS = 10_000  # a partition: what a busy node runs while the next fetch is on its way
 READ_AHEAD_KBYTES = 4_096  # a consumer, of which a node has twelve
