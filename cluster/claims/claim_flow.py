@@ -148,11 +148,13 @@ class ClaimFlow(Moves):
             if task is None:
                 continue
             if task.state is State.CLAIMING:
-                self._judged(task, answer, now, out)
+                self._judged(task, answer, key in event.doubted, now, out)
             elif task.is_claiming:
                 self._claimed_while_running(task, answer, out)
 
-    def _judged(self, task: ClaimedTask, answer: ClaimAnswer, now: float, out: Gathered) -> None:
+    def _judged(
+        self, task: ClaimedTask, answer: ClaimAnswer, is_doubted: bool, now: float, out: Gathered
+    ) -> None:
         match answer.kind:
             case ClaimKind.GO | ClaimKind.RECOVER:
                 task.attempt, task.session, task.asked = answer.attempt, answer.session, 0
@@ -163,6 +165,12 @@ class ClaimFlow(Moves):
                     self._release(task, out)
                 else:
                     self._begin(task, now, out)
+            case ClaimKind.HELD if self._leaves(task):
+                self._drop(task, out)
+            case ClaimKind.HELD if is_doubted:
+                self._park(task, "in doubt", out)
+            case ClaimKind.HELD if answer.session == self._session:
+                self._orphaned(task, answer, out)
             case ClaimKind.HELD:
                 self._hold(task, now, out)
             case ClaimKind.STALE:
@@ -181,6 +189,11 @@ class ClaimFlow(Moves):
                 self._settle(task, now, out)
             case _:
                 self._run_unless_poison(task, out)
+
+    def _orphaned(self, task: ClaimedTask, answer: ClaimAnswer, out: Gathered) -> None:
+        """Held by this very session, and nothing of it runs here: the answer to a claim was lost for good. Nobody else will ever end it."""
+        task.attempt, task.session = answer.attempt, answer.session
+        self._retry(task, 0.0, "the answer to its claim was lost", out, is_counted=False)
 
     def _run_unless_poison(self, task: ClaimedTask, out: Gathered) -> None:
         """A task that ends its node each time leaves no failure behind: its attempts tell."""

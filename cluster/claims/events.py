@@ -1,7 +1,8 @@
 """What the core of claimed tasks is told. Each says when the shell may say it: that is half of the promise.
 
 Answers of the ledger come with the keys that were asked about, in the same order. An answer that is unknown (`OutcomeUnknown`) is no
-answer: the shell repeats the call under its id until it is known, and nothing of these keys moves meanwhile.
+answer: the call is repeated under its id until it is known, or asked anew when even the id is forgotten, and nothing of these keys moves
+meanwhile (`asking.py`).
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
+    """`doubted`: those of the held keys that the local replica shows as in doubt."""
+
     keys: Sequence[int]
     answers: Sequence[ClaimAnswer]
+    doubted: Set[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ Pair = tuple[int, int]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """(key, after) -> `Claimed`. Duty: `claim_future`, repeated by its id until the answer is known; refused because the session was
-    closed: asked again in the next one. A new call in place of the repeated one could be *held* by its own first for ever."""
+    closed: asked again in the next one. When the id is forgotten, a new call finds the claim of the first *held* by its own session: that
+    is taken for a lost run, and costs a way through Kafka."""
 
     pairs: Sequence[Pair]
 
@@ -109,8 +110,8 @@ class ExecuteUnclaimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail:
-    """(key, attempt) -> `FailAnswered`. Duty: repeated by its id until the answer is known; refused because the session was closed: asked
-    in the next one, where the answer is False."""
+    """(key, attempt) -> `FailAnswered`. Duty: repeated by its id until the answer is known, or asked anew: what has been done is answered
+    False then, and the claim that follows tells so. Refused because the session was closed: asked in the next one."""
 
     pairs: Sequence[Pair]
 

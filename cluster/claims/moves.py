@@ -100,12 +100,10 @@ class Moves:
         out.single.append(StoreCopy(key=task.key, why=why))
 
     def _hold(self, task: ClaimedTask, now: float, out: Gathered) -> None:
-        """Another has it, or it is in doubt."""
+        """Another session has it."""
         if not task.asked:
             task.asked_since = now
-        if self._leaves(task):
-            self._drop(task, out)
-        elif now - task.asked_since >= HELD_FOR_S or self._held[task.record.place] >= HELD_OF_A_PARTITION_MAX:
+        if now - task.asked_since >= HELD_FOR_S or self._held[task.record.place] >= HELD_OF_A_PARTITION_MAX:
             self._park(task, "held", out)
         else:
             self._held[task.record.place] += 1

@@ -49,7 +49,7 @@ from cluster.claims.instructions import (
 from cluster.claims.values import WINDOW_RECORDS_MAX, Ended, Record, needs_claim
 from cluster.flow_events import Ending, Place
 from cluster.kafka.offsets import OffsetWindow
-from consensus import operations
+from consensus import ClaimAnswer, ClaimKind, ClaimState, operations
 from consensus.operations import Operation
 from executor import Task
 from tests.claims.kafka import Stored
@@ -134,7 +134,7 @@ class Life:
     def carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Claim(pairs=pairs):
-                self.ask(operations.claim(pairs), pairs, lambda keys, said: Claimed(keys=keys, answers=said))
+                self.ask(operations.claim(pairs), pairs, self.claimed)
             case Release(pairs=pairs):
                 self.ask(
                     operations.release(pairs), pairs, lambda keys, said: ReleaseAnswered(keys=keys, owns=said)
@@ -185,6 +185,12 @@ class Life:
             case _:
                 assert_never(instruction)
 
+    def claimed(self, keys: list[int], said: list[ClaimAnswer]) -> Claimed:
+        held = [key for key, each in zip(keys, said, strict=True) if each.kind is ClaimKind.HELD]
+        claims = [self.world.ledger.machine.claims.get(key) for key in held]
+        doubted = {each.key for each in claims if each is not None and each.state is ClaimState.IN_DOUBT}
+        return Claimed(keys=keys, answers=said, doubted=doubted)
+
     def retry_of(self, instruction: StoreRetry) -> Callable[[], None]:
         record = self.core.record(instruction.key)
         assert record is not None
@@ -228,6 +234,8 @@ class Life:
                 return
             if self.world.chance.random() < 0.1:  # nobody knows what became of it: repeated by its id
                 self.world.send(self, lambda: arrived(True))
+            elif self.world.chance.random() < 0.02:  # and even the id is forgotten: asked anew
+                self.ask(operation, pairs, event)
             else:
                 self.world.act(lambda: self.hear(event(keys, said)), life=self)
 

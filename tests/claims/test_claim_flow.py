@@ -236,7 +236,7 @@ def test_a_held_key_is_asked_for_ever_more_seldom_and_parked_after_a_minute() ->
     waits = []
     out: list[Instruction] = []
     while not out:
-        out = flow.hear(claimed(ClaimKind.HELD))
+        out = flow.hear(claimed(ClaimKind.HELD, session=9))
         if not out:
             before = flow.now
             assert flow.tick() == [Claim(pairs=[(1, 0)])]
@@ -253,6 +253,20 @@ def test_many_held_keys_of_a_partition_are_parked_at_once() -> None:
     held = [ClaimAnswer(kind=ClaimKind.HELD, attempt=1, session=9)] * len(keys)
     out = flow.hear(Claimed(keys=list(keys), answers=held))
     assert out == [StoreCopy(key=key, why="held") for key in keys[-2:]]
+
+
+def test_a_key_in_doubt_is_parked_at_once() -> None:
+    held = [ClaimAnswer(kind=ClaimKind.HELD, attempt=1, session=9)]
+    out = Flow(record()).hear(Claimed(keys=[1], answers=held, doubted={1}))
+    assert out == [StoreCopy(key=1, why="in doubt")]
+
+
+def test_a_key_held_by_this_very_session_is_an_answer_that_was_lost_and_goes_by_way_of_a_retry() -> None:
+    flow = Flow(record())
+    [retry] = flow.hear(claimed(ClaimKind.HELD, 3))
+    assert isinstance(retry, StoreRetry)
+    assert (retry.attempt, retry.after_s, retry.is_counted) == (3, 0.0, False)
+    assert flow.hear(Kept(keys=[1])) == [Fail(pairs=[(1, 3)])]
 
 
 def test_an_overtaken_mark_completes_nothing_and_asks_the_ledger_again() -> None:
@@ -339,7 +353,7 @@ def test_when_the_lease_is_about_to_end_claimed_runs_are_stopped_and_none_begins
 
 def test_of_a_revoked_partition_what_waits_is_left_and_what_runs_goes_on() -> None:
     flow = Flow(record(), record(2, offset=11))
-    flow.hear(claimed(ClaimKind.GO), claimed(ClaimKind.HELD, key=2))
+    flow.hear(claimed(ClaimKind.GO), claimed(ClaimKind.HELD, key=2, session=9))
     assert flow.hear(Revoked(place=PLACE)) == []
     assert 2 not in flow.core
     assert flow.hear(Succeeded(keys=[1])) == execute()
