@@ -46,18 +46,15 @@ from cluster.claims.events import (
     Tick,
 )
 from cluster.claims.instructions import Gathered, Instruction
-from cluster.claims.moves import Moves
-from cluster.claims.values import ClaimedTask, Ended, Guarantee, Record, State
-from cluster.claims.waits import CHECK_FOR_S, check_again_s
-from cluster.flow_events import Ending, Place
+from cluster.claims.runs import Runs
+from cluster.claims.values import ClaimedTask, Ended, Record, State
+from cluster.flow_events import Place
 from consensus import ClaimAnswer, ClaimKind, ExecuteAnswer, Outcome
-from executor.checks import Answer
 
-LOST = "nobody could say how it ended"
 OWN = (ClaimKind.GO, ClaimKind.RECOVER)  # the answers that make a claim the task's own
 
 
-class ClaimFlow(Moves):
+class ClaimFlow(Runs):
     """All claimed tasks that this node has read and not completed, by key. Bounded by what the consumers deliver."""
 
     def __len__(self) -> int:
@@ -178,30 +175,10 @@ class ClaimFlow(Moves):
             case ClaimKind.EXECUTED:
                 self._finish(task, out, is_final=True)
 
-    def _begin(self, task: ClaimedTask, now: float, out: Gathered) -> None:
-        """The claim is this task's. `may_have_run`: an attempt before this one may have had its effect."""
-        terms = task.record.terms
-        may_have_run = task.is_recovered or task.record.after > 0
-        match terms.guarantee:
-            case Guarantee.AT_MOST_ONCE if may_have_run:
-                self._execute(task, Outcome.ABANDONED, out)
-            case Guarantee.EXACTLY_ONCE if may_have_run or terms.is_always_checked:
-                self._settle(task, now, out)
-            case _:
-                self._run_unless_poison(task, out)
-
     def _orphaned(self, task: ClaimedTask, answer: ClaimAnswer, out: Gathered) -> None:
         """Held by this very session, and nothing of it runs here: the answer to a claim was lost for good. Nobody else will ever end it."""
         task.attempt, task.session = answer.attempt, answer.session
         self._retry(task, 0.0, "the answer to its claim was lost", out, is_counted=False)
-
-    def _run_unless_poison(self, task: ClaimedTask, out: Gathered) -> None:
-        """A task that ends its node each time leaves no failure behind: its attempts tell."""
-        runs = task.attempt - task.record.uncounted
-        if task.is_recovered and runs > task.record.terms.attempts_max:
-            self._die(task, f"attempt {task.attempt} is not begun: {LOST} of those before", out)
-        else:
-            self._run(task, out)
 
     def _claimed_while_running(self, task: ClaimedTask, answer: ClaimAnswer, out: Gathered) -> None:
         """Of a run that began without a claim. GO and RECOVER make it a claimed one; it was at-least-once, so it may go on."""
@@ -233,84 +210,6 @@ class ClaimFlow(Moves):
     def _claim_running(self, task: ClaimedTask, out: Gathered) -> None:
         task.is_gone = task.is_claiming = True
         out.claims.append((task.key, task.record.after))
-
-    # -- runs
-
-    def _succeeded(self, key: int, result: bytes | None, out: Gathered) -> None:
-        task = self._tasks.get(key)
-        if task is None or task.state is not State.RUNNING:
-            return
-        if task.is_claiming:
-            task.pending = result or b""
-        elif result is None:
-            self._execute(task, Outcome.DONE, out)
-        else:
-            task.state = State.STORING_RESULT
-            out.results.append((key, result))
-
-    def _ended(self, ended: Ended, out: Gathered) -> None:
-        task = self._tasks.get(ended.key)
-        if task is None or task.state is not State.RUNNING:
-            return
-        if task.is_claiming:
-            task.pending = ended
-        elif not task.attempt:
-            self._ended_unclaimed(task, ended, out)
-        elif ended.ending is Ending.RETURNED:
-            self._release(task, out)
-        elif task.session != self._session:
-            self._again(task, out)  # a closed session's: the claim is lost, and recovered by the next
-        elif task.is_stopped or ended.ending is Ending.LOST:
-            if task.record.terms.guarantee is Guarantee.AT_MOST_ONCE:
-                self._execute(task, Outcome.ABANDONED, out)
-            else:
-                self._retry(task, 0.0, ended.error or LOST, out, is_counted=False)
-        elif ended.ending is Ending.CANCELLED:
-            self._execute(task, Outcome.CANCELLED, out)
-        elif ended.retry_after_s is None or task.record.terms.guarantee is Guarantee.AT_MOST_ONCE:
-            self._die(task, ended.error, out)
-        else:
-            self._retry(task, ended.retry_after_s, ended.error, out, is_counted=True)
-
-    def _ended_unclaimed(self, task: ClaimedTask, ended: Ended, out: Gathered) -> None:
-        if task.is_superseded:  # who has the key now has its record too
-            self._drop(task, out)
-            return
-        match ended.ending:
-            case Ending.RETURNED | Ending.LOST:
-                self._again(task, out)
-            case Ending.CANCELLED:
-                self._execute(task, Outcome.CANCELLED, out)
-            case Ending.FAILED | Ending.DIED if ended.retry_after_s is None:
-                self._die(task, ended.error, out)
-            case Ending.FAILED | Ending.DIED:
-                assert ended.retry_after_s is not None
-                self._retry(task, ended.retry_after_s, ended.error, out, is_counted=True)
-            case _:
-                assert_never(ended.ending)
-
-    def _checked(self, event: CheckAnswered, now: float, out: Gathered) -> None:
-        task = self._tasks.get(event.key)
-        if task is None or task.state is not State.CHECKING:
-            return
-        match event.answer:
-            case Answer.DONE:
-                self._execute(task, Outcome.DONE, out)
-            case _ if task.session != self._session:
-                self._again(task, out)
-            case _ if self._leaves(task):
-                self._release(task, out)
-            case Answer.NOT_DONE if not self._is_leased:
-                self._release(task, out)
-            case Answer.NOT_DONE:
-                self._run_unless_poison(task, out)
-            case Answer.UNKNOWN if now - task.asked_since >= CHECK_FOR_S:
-                self._doubt(task, event.why or "its check could not tell", out)
-            case Answer.UNKNOWN:
-                self._wait(task, State.SETTLING, now + check_again_s(task.asked))
-                task.asked += 1
-            case _:
-                assert_never(event.answer)
 
     # -- what was stored, what the ledger answered
 
@@ -405,11 +304,6 @@ class ClaimFlow(Moves):
             is_unsafe = task.session != self._session or not self._is_leased
             if is_unsafe and task.attempt and task.state is State.RUNNING:
                 self._stop(task, out)
-
-    def _stop(self, task: ClaimedTask, out: Gathered) -> None:
-        if not (task.is_stopped or task.pending is not None):
-            task.is_stopped = True
-            out.stops.append(task.key)
 
     def _tick(self, now: float, out: Gathered) -> None:
         for due, key in self._hours.pop(now):

@@ -11,6 +11,7 @@ from cluster.claims.claim_flow import ClaimFlow
 from cluster.claims.events import Executed, FailAnswered, Kept
 from cluster.claims.instructions import Gathered
 from cluster.claims.moves import Moves
+from cluster.claims.runs import Runs
 from cluster.claims.values import ClaimedTask, State
 from consensus import ClaimKind
 from tests.claims.node import Life
@@ -115,7 +116,7 @@ def _lost_claims_run_on() -> Iterator[None]:
     def nothing(self: Any, *arguments: Any) -> None:
         pass
 
-    with _instead(ClaimFlow, "_stop", nothing), _instead(Life, "runners_end", nothing):
+    with _instead(Runs, "_stop", nothing), _instead(Life, "runners_end", nothing):
         yield
 
 
