@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+UNIQUE_FOR_S = 86_400.0  # a day: an order that comes twice mostly does so within minutes
+
 
 class TaskState(enum.Enum):
     """Where a task is, as far as the asked node knows."""
@@ -32,18 +34,21 @@ class NewTask:
     key: int = 0
     priority: str = "normal"  # "high" | "normal" | "low"
     kind: str = ""  # a part of the handler's work whose cost is learnt apart
+    unique: str = ""  # all submits of one value are one task: the later ones get the first one's key
+    unique_for_s: float = UNIQUE_FOR_S  # so long, and until it was executed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
     """The answer for one task. `error` is None when the broker acknowledged; else one sentence, and the key may be
     submitted again. `code` is one of "", "invalid", "unknown-handler", "too-large", "unavailable", "resource-exhausted": too much waits
-    in its lane, come back after `retry_after_s`."""
+    in its lane, come back after `retry_after_s`. `was_bound`: the unique value has a key already, this one, of an earlier submit."""
 
     key: int
     error: str | None = None
     code: str = ""
     retry_after_s: float = 0.0
+    was_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +222,110 @@ class OutputView:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadFilter:
+    """What all must be true of a dead task. `keys` and `places` ("PARTITION:OFFSET") name some; with both, either counts."""
+
+    keys: tuple[int, ...] = ()
+    places: tuple[str, ...] = ()
+    handler: str = ""
+    since_ms: int = 0  # it died then or later
+    error: str = ""  # a part of the text, in any case of letters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One run of a task that failed."""
+
+    attempt: int
+    at_ms: int
+    node: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadView:
+    """A record of the dead topic. Key 0: it is no task that this node can read; only its place names it. `settled`: "" or what was done."""
+
+    key: int
+    place: str
+    handler: str
+    kind: str
+    submitted_ms: int
+    died_ms: int
+    error: str
+    retry_of: int = 0
+    attempts: tuple[AttemptView, ...] = ()
+    arguments: bytes | None = None
+    settled: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadPage:
+    """`looked` of `total` records were looked at; the next call begins at `cursor`, which is "" at the end."""
+
+    tasks: tuple[DeadView, ...]
+    cursor: str
+    looked: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledView:
+    """What became of one dead task: retried under `new_key` or discarded, or left as it is because of `error`."""
+
+    key: int
+    place: str
+    new_key: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledPage:
+    """As `DeadPage`."""
+
+    tasks: tuple[SettledView, ...]
+    cursor: str
+    looked: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoubtView:
+    """A key in doubt: the claim that stands, and why its check could not tell. What is known of the task is empty unless it was asked for
+    and its record stands in the parked topic."""
+
+    key: int
+    why: str
+    attempt: int
+    after: int
+    session: int
+    node: str
+    session_open: bool
+    handler: str = ""
+    kind: str = ""
+    arguments: bytes | None = None
+    submitted_ms: int = 0
+    attempts: tuple[AttemptView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoubtsPage:
+    """By rising keys. `next`: the `after` of the next call, 0 at the end. `total`: all keys in doubt."""
+
+    doubts: tuple[DoubtView, ...]
+    total: int
+    next: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedView:
+    """`error`: why nothing was decided about this key, "" if it was."""
+
+    key: int
+    error: str = ""
+
+
 class NodeApi(Protocol):
     """Thread-safe. `submit` and `reserve` raise `cluster.errors.Unavailable` when the group has no majority or Kafka
     does not answer within `timeout_s`; nothing else escapes. Errors of single tasks are in their `Submitted`."""
@@ -257,4 +366,26 @@ class NodeApi(Protocol):
 
     def output(self, key: int) -> OutputView | None:
         """None: nothing is kept of it here."""
+        ...
+
+    def dead(
+        self, chosen: DeadFilter, *, cursor: str, limit: int, with_arguments: bool, timeout_s: float
+    ) -> DeadPage:
+        """The next at most `limit` of the chosen dead tasks that nobody has dealt with; those named by key or place in any case."""
+        ...
+
+    def settle_dead(
+        self, verb: str, chosen: DeadFilter, *, cursor: str, limit: int, who: str, timeout_s: float
+    ) -> SettledPage:
+        """`verb`: "retry" or "discard". As `dead`; each is dealt with before it is told. Safe to repeat: nothing is retried twice."""
+        ...
+
+    def doubts(self, keys: Sequence[int], *, after: int, with_tasks: bool, timeout_s: float) -> DoubtsPage:
+        """All keys in doubt above `after`, a page of them, or those of `keys` that are."""
+        ...
+
+    def resolve_doubts(
+        self, keys: Sequence[int], decision: str, *, who: str, timeout_s: float
+    ) -> list[ResolvedView]:
+        """`decision`: "executed" or "retry". Raises `Refused`, `Unavailable`. Safe to repeat."""
         ...

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 from cluster.api import (
+    UNIQUE_FOR_S,
+    DeadFilter,
+    DeadPage,
+    DoubtsPage,
     LabelView,
     LanesView,
     LimitsView,
@@ -21,6 +25,8 @@ from cluster.api import (
     NewTask,
     NodeView,
     OutputView,
+    ResolvedView,
+    SettledPage,
     Submitted,
     TaskStatus,
 )
@@ -87,8 +93,17 @@ class AsyncClient:
         await self._gathering.close()
         await self._channels.close()
 
-    async def submit(self, handler: str, *args: Any, kind: str = "", **kwargs: Any) -> AsyncTaskHandle:
-        (answer,) = accepted([await self._gathering.submit(call_task(handler, args, kwargs, kind))])
+    async def submit(
+        self,
+        handler: str,
+        *args: Any,
+        kind: str = "",
+        unique: str = "",
+        unique_for_s: float = UNIQUE_FOR_S,
+        **kwargs: Any,
+    ) -> AsyncTaskHandle:
+        task = call_task(handler, args, kwargs, kind=kind, unique=unique, unique_for_s=unique_for_s)
+        (answer,) = accepted([await self._gathering.submit(task)])
         return AsyncTaskHandle(self, answer.key)
 
     async def submit_many(
@@ -176,6 +191,41 @@ class AsyncClient:
     async def output(self, key: int) -> OutputView | None:
         view: OutputView | None = await self._run(self._talk.output(key))
         return view
+
+    async def dead(self, chosen: DeadFilter, *, with_arguments: bool = False) -> AsyncIterator[DeadPage]:
+        cursor, is_over = "", False
+        while not is_over:
+            page: DeadPage = await self._run(self._talk.dead(chosen, cursor, with_arguments, self._timeout_s))
+            cursor, is_over = page.cursor, not page.cursor
+            yield page
+
+    async def settle_dead(
+        self, verb: str, chosen: DeadFilter, *, who: str | None = None
+    ) -> AsyncIterator[SettledPage]:
+        cursor, is_over = "", False
+        while not is_over:
+            page: SettledPage = await self._run(
+                self._talk.settle_dead(verb, chosen, cursor, who or caller(), self._timeout_s)
+            )
+            cursor, is_over = page.cursor, not page.cursor
+            yield page
+
+    async def doubts(
+        self, keys: Sequence[int] = (), *, with_tasks: bool = False
+    ) -> AsyncIterator[DoubtsPage]:
+        after, is_over = 0, False
+        while not is_over:
+            page: DoubtsPage = await self._run(self._talk.doubts(keys, after, with_tasks, self._timeout_s))
+            after, is_over = page.next, not page.next
+            yield page
+
+    async def resolve_doubts(
+        self, keys: Sequence[int], decision: str, *, who: str | None = None
+    ) -> list[ResolvedView]:
+        views: list[ResolvedView] = await self._run(
+            self._talk.resolve_doubts(keys, decision, who or caller(), self._timeout_s)
+        )
+        return views
 
     async def _change_limit(self, verb: str, subject: str, value: int | None, who: str | None) -> LimitsView:
         limits: LimitsView = await self._run(

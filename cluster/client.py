@@ -14,13 +14,17 @@ from __future__ import annotations
 import getpass
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from cluster.api import (
+    UNIQUE_FOR_S,
+    DeadFilter,
+    DeadPage,
+    DoubtsPage,
     LabelView,
     LanesView,
     LimitsView,
@@ -28,6 +32,8 @@ from cluster.api import (
     NewTask,
     NodeView,
     OutputView,
+    ResolvedView,
+    SettledPage,
     Submitted,
     TaskStatus,
 )
@@ -44,24 +50,31 @@ KEYS_BLOCK = 64  # one trip through Raft for so many single submits; what is lef
 Arguments = Sequence[Any] | Mapping[str, Any]
 
 
-def new_task(handler: str, arguments: Arguments, *, kind: str = "", priority: str = "normal") -> NewTask:
+def new_task(
+    handler: str,
+    arguments: Arguments,
+    *,
+    kind: str = "",
+    priority: str = "normal",
+    unique: str = "",
+    unique_for_s: float = UNIQUE_FOR_S,
+) -> NewTask:
     """A sequence becomes positional arguments, a mapping keyword arguments. Raises `Refused` when they cannot
     be carried.
     """
-    if isinstance(arguments, Mapping):
-        return call_task(handler, (), dict(arguments), kind, priority)
-    return call_task(handler, tuple(arguments), {}, kind, priority)
+    args, kwargs = ((), dict(arguments)) if isinstance(arguments, Mapping) else (tuple(arguments), {})
+    return call_task(
+        handler, args, kwargs, kind=kind, priority=priority, unique=unique, unique_for_s=unique_for_s
+    )
 
 
-def call_task(
-    handler: str, args: tuple[Any, ...], kwargs: dict[str, Any], kind: str = "", priority: str = "normal"
-) -> NewTask:
-    """As `new_task`, for positional and keyword arguments together."""
+def call_task(handler: str, args: tuple[Any, ...], kwargs: dict[str, Any], **fields: Any) -> NewTask:
+    """As `new_task`, for positional and keyword arguments together; `fields` are those of `NewTask`."""
     try:
         encoded = encode_arguments(args, kwargs)
     except PayloadError as error:
         raise Refused(f"arguments of {handler!r}: {error}") from error
-    return NewTask(handler=handler, arguments=encoded, kind=kind, priority=priority)
+    return NewTask(handler=handler, arguments=encoded, **fields)
 
 
 def caller() -> str:
@@ -118,13 +131,23 @@ class Client:
     def close(self) -> None:
         self._channels.close()
 
-    def submit(self, handler: str, *args: Any, kind: str = "", **kwargs: Any) -> TaskHandle:
+    def submit(
+        self,
+        handler: str,
+        *args: Any,
+        kind: str = "",
+        unique: str = "",
+        unique_for_s: float = UNIQUE_FOR_S,
+        **kwargs: Any,
+    ) -> TaskHandle:
         """Returns when the broker has the task. Threads that submit at once share calls.
 
-        `kind` names a part of the handler's work whose cost is learnt apart; a handler's own argument of that name goes by
-        `submit_many` or `new_task`.
+        `kind` names a part of the handler's work whose cost is learnt apart. All submits of one `unique` value, to whatever node, are one
+        task for `unique_for_s` and until it was executed: the handle of a later one is that of the first. Arguments of the handler's
+        own with these names go by `submit_many` or `new_task`.
         """
-        (answer,) = accepted([self._gathering.submit(call_task(handler, args, kwargs, kind))])
+        task = call_task(handler, args, kwargs, kind=kind, unique=unique, unique_for_s=unique_for_s)
+        (answer,) = accepted([self._gathering.submit(task)])
         return TaskHandle(self, answer.key)
 
     def submit_many(
@@ -234,6 +257,43 @@ class Client:
         """The last part of what the task printed and logged; None when no node that answers keeps it (any more)."""
         view: OutputView | None = self._run(self._talk.output(key))
         return view
+
+    def dead(self, chosen: DeadFilter, *, with_arguments: bool = False) -> Iterator[DeadPage]:
+        """Dead tasks that nobody has dealt with, in slices; those named by key or place in any case."""
+        cursor, is_over = "", False
+        while not is_over:
+            page: DeadPage = self._run(self._talk.dead(chosen, cursor, with_arguments, self._timeout_s))
+            cursor, is_over = page.cursor, not page.cursor
+            yield page
+
+    def settle_dead(self, verb: str, chosen: DeadFilter, *, who: str | None = None) -> Iterator[SettledPage]:
+        """`verb`: "retry" (each as a new task) or "discard". Goes on as the pages are asked for, and may be cut off and begun again:
+        nothing is retried twice.
+        """
+        cursor, is_over = "", False
+        while not is_over:
+            page: SettledPage = self._run(
+                self._talk.settle_dead(verb, chosen, cursor, who or caller(), self._timeout_s)
+            )
+            cursor, is_over = page.cursor, not page.cursor
+            yield page
+
+    def doubts(self, keys: Sequence[int] = (), *, with_tasks: bool = False) -> Iterator[DoubtsPage]:
+        """Keys in doubt, all or those of `keys` that are; `with_tasks`: and what their parked records say."""
+        after, is_over = 0, False
+        while not is_over:
+            page: DoubtsPage = self._run(self._talk.doubts(keys, after, with_tasks, self._timeout_s))
+            after, is_over = page.next, not page.next
+            yield page
+
+    def resolve_doubts(
+        self, keys: Sequence[int], decision: str, *, who: str | None = None
+    ) -> list[ResolvedView]:
+        """`decision`: "executed" (the effect is there) or "retry" (it is not). An answer for each key."""
+        views: list[ResolvedView] = self._run(
+            self._talk.resolve_doubts(keys, decision, who or caller(), self._timeout_s)
+        )
+        return views
 
     def _change_limit(self, verb: str, subject: str, value: int | None, who: str | None) -> LimitsView:
         limits: LimitsView = self._run(

@@ -13,14 +13,16 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.api import NewTask, NodeView, Submitted, TaskState, TaskStatus
+from cluster.api import DeadFilter, NewTask, NodeView, Submitted, TaskState, TaskStatus
 from cluster.errors import Exhausted, SettingsError, TaskDead, Unavailable, WaitTimeout
 from cluster.rpc import quorate_pb2 as pb
-from cluster.rpc import wire, wire_tuning
+from cluster.rpc import wire, wire_settling, wire_tuning
 
 ATTEMPT_S = 5.0  # one node's chance to answer; longer than an election, so a healthy node is not left in vain
 VIEW_S = 2.0  # a dead host must not hold up the list of the living
 WAIT_SLICE_S = 5.0  # as in the server
+LOOK_S = 15.0  # a node looks through a slice of a topic, and may have to store what it found
+DEAD_TASKS_A_CALL = 200
 CHANGE_S = 20.0  # a node that joins is fed the whole ledger first
 BLOCK_SHOULD_LAST_S = 1.0  # all submits of a client wait while one draws keys
 PAUSE_FIRST_S = 0.05
@@ -242,6 +244,45 @@ class Conversation:
         if not heard:
             raise Unavailable("no node answers: check the addresses, or ask later")
         return None
+
+    def dead(self, chosen: DeadFilter, cursor: str, with_arguments: bool, timeout_s: float) -> Steps:
+        """-> DeadPage from `cursor` on. Raises `Refused`, `Unavailable`."""
+        request = pb.DeadRequest(
+            filter=wire_settling.filter_to_message(chosen),
+            cursor=cursor,
+            limit=DEAD_TASKS_A_CALL,
+            with_arguments=with_arguments,
+        )
+        response = yield from self._call("Dead", request, self._clock() + timeout_s, attempt_s=LOOK_S)
+        return wire_settling.dead_from_message(response)
+
+    def settle_dead(self, verb: str, chosen: DeadFilter, cursor: str, who: str, timeout_s: float) -> Steps:
+        """-> SettledPage from `cursor` on: repeating it where no answer came is safe. Raises `Refused`, `Unavailable`."""
+        request = pb.SettleDeadRequest(
+            verb=verb,
+            filter=wire_settling.filter_to_message(chosen),
+            cursor=cursor,
+            limit=DEAD_TASKS_A_CALL,
+            who=who,
+        )
+        response = yield from self._call("SettleDead", request, self._clock() + timeout_s, attempt_s=LOOK_S)
+        return wire_settling.settled_from_message(response)
+
+    def doubts(self, keys: Sequence[int], after: int, with_tasks: bool, timeout_s: float) -> Steps:
+        """-> DoubtsPage of all above `after`, or of `keys`."""
+        request = pb.DoubtsRequest(keys=keys, after=after, with_tasks=with_tasks)
+        response = yield from self._call("Doubts", request, self._clock() + timeout_s, attempt_s=LOOK_S)
+        return wire_settling.doubts_from_message(response)
+
+    def resolve_doubts(self, keys: Sequence[int], decision: str, who: str, timeout_s: float) -> Steps:
+        """-> list[ResolvedView]. Raises `Refused`, `Unavailable`."""
+        deadline = self._clock() + timeout_s
+        views = []
+        for part in _parts(keys):
+            request = pb.ResolveDoubtsRequest(keys=part, decision=decision, who=who)
+            response = yield from self._call("ResolveDoubts", request, deadline)
+            views += wire_settling.resolved_from_message(response)
+        return views
 
     def draw(self, count: int, timeout_s: float) -> Steps:
         """-> list of `count` fresh keys."""

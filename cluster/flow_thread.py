@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cluster.arrivals import Arrivals
+from cluster.dead.record import encode_dead
 from cluster.envelope import encode_key
 from cluster.flow_events import (
     Complete,
@@ -38,7 +39,6 @@ from cluster.kafka.confluent import Answer, Record, TaskProducer
 from cluster.kafka.consumer import LaneConsumer, RawRecords
 from cluster.kafka.credits import Credits
 from cluster.marking import Marking
-from cluster.results import encode_dead
 from cluster.routing import LANES, PRIORITIES, dead_topic, results_topic
 from cluster.task_flow import TaskFlow
 from consensus import KeyService

@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from cluster.api import (
+    DeadFilter,
+    DeadPage,
+    DoubtsPage,
     LabelView,
     LanesView,
     LimitsView,
@@ -21,6 +24,8 @@ from cluster.api import (
     NewTask,
     NodeView,
     OutputView,
+    ResolvedView,
+    SettledPage,
     Submitted,
     TaskStatus,
 )
@@ -32,6 +37,8 @@ from cluster.kafka.consumer import LaneConsumer
 from cluster.kafka.parked_reader import ParkedReader
 from cluster.kafka.topics import ensure_topics
 from cluster.labels import ClusterLabels
+from cluster.node_dead import DeadTasks
+from cluster.node_doubts import Doubts
 from cluster.node_submits import Submits
 from cluster.node_tasks import NodeTasks
 from cluster.node_tuning import Limiting, NodeTuning
@@ -171,6 +178,26 @@ class Node:
     def output(self, key: int) -> OutputView | None:
         return self._tasks.output(key)
 
+    def dead(
+        self, chosen: DeadFilter, *, cursor: str, limit: int, with_arguments: bool, timeout_s: float
+    ) -> DeadPage:
+        return self._dead.page(
+            chosen, cursor=cursor, limit=limit, with_arguments=with_arguments, timeout_s=timeout_s
+        )
+
+    def settle_dead(
+        self, verb: str, chosen: DeadFilter, *, cursor: str, limit: int, who: str, timeout_s: float
+    ) -> SettledPage:
+        return self._dead.settle(verb, chosen, cursor=cursor, limit=limit, who=who, timeout_s=timeout_s)
+
+    def doubts(self, keys: Sequence[int], *, after: int, with_tasks: bool, timeout_s: float) -> DoubtsPage:
+        return self._doubts.page(keys, after=after, with_tasks=with_tasks, timeout_s=timeout_s)
+
+    def resolve_doubts(
+        self, keys: Sequence[int], decision: str, *, who: str, timeout_s: float
+    ) -> list[ResolvedView]:
+        return self._doubts.resolve(keys, decision, who=who, timeout_s=timeout_s)
+
     def view(self) -> NodeView:
         return self._views.node()
 
@@ -232,10 +259,20 @@ class Node:
             self._keys,
             self._producer,
             self._prompt_producer,
+            self._safe_producer,
             handlers=self._executor.handlers,
             lane_for=self._labels.lane_for,
             max_backlog_s=limiting.max_backlog_s,
         )
+        self._dead = DeadTasks(
+            settings.kafka,
+            settings.prefix,
+            self._keys,
+            self._results,
+            self._submits,
+            self._safe_producer,
+        )
+        self._doubts = Doubts(settings.kafka, settings.prefix, self._keys)
         self._tasks = NodeTasks(
             settings.name,
             self._keys,
@@ -253,6 +290,12 @@ class Node:
             lambda: limiting.applied,
             lambda: self._labels.table.rows,
             ready=lambda: bool(self._consumers) and not self.failed.is_set(),
+            counted=lambda: {
+                **self._submits.counters,
+                **self._dead.counters,
+                **self._doubts.counters,
+                "dead_open": self._results.dead_open_count(),
+            },
         )
         self._tuning = NodeTuning(
             settings,
@@ -262,6 +305,7 @@ class Node:
             self._flow,
             self._submits,
             self._told,
+            watch=self._doubts.watch,
             failed=self._fail,
         )
         parked = parked_topic(settings.prefix)

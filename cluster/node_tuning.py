@@ -91,7 +91,7 @@ class Limiting:
 
 
 class NodeTuning:
-    """Two threads; `failed(error)` hears of the death of either."""
+    """Two threads; `failed(error)` hears of the death of either. `watch` is called about once a second."""
 
     def __init__(
         self,
@@ -103,8 +103,10 @@ class NodeTuning:
         submits: Submits,
         told: Told,
         *,
+        watch: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
+        self._watch = watch
         self._settings, self._limiting, self._keys, self._executor = settings, limiting, keys, executor
         self._flow, self._submits, self._told, self._failed = flow, submits, told, failed
         self._stopping = threading.Event()
@@ -141,6 +143,7 @@ class NodeTuning:
         self._limiting.has_changed.clear()
         self._limiting.apply(self._executor)
         self._keys.broadcast_status(encode_news(self._news()))
+        self._watch()
 
     def _news(self) -> NodeNews:
         return NodeNews(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 
 from cluster.api import (
@@ -34,7 +34,7 @@ REASONS_MAX = 500
 
 
 class NodeViews:
-    """`ready`: the node takes and runs tasks."""
+    """`ready`: the node takes and runs tasks. `counted`: what other parts count."""
 
     def __init__(
         self,
@@ -47,10 +47,11 @@ class NodeViews:
         labels: Callable[[], Rows],
         *,
         ready: Callable[[], bool],
+        counted: Callable[[], Mapping[str, int]],
     ) -> None:
         self._settings, self._keys, self._executor = settings, keys, executor
         self._flow, self._submits, self._ready = flow, submits, ready
-        self._limits, self._labels = limits, labels
+        self._limits, self._labels, self._counted = limits, labels, counted
 
     def node(self) -> NodeView:
         ledger = self._keys.statistics()
@@ -85,7 +86,12 @@ class NodeViews:
                 )
                 for peer in ledger.peers
             ),
-            counters=dict(self._flow.counters),
+            counters={
+                **self._flow.counters,
+                **self._counted(),
+                "in_doubt": ledger.in_doubt_count,
+                "double_effects": ledger.double_effect_count,
+            },
         )
 
     def members(self) -> list[MemberView]:

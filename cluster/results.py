@@ -1,39 +1,28 @@
 """What tasks returned, and why dead ones died: read from Kafka by every node, kept for a while in memory (shell).
 
-Kafka is the store; this is a bounded view of it, rebuilt after a restart. Dead records carry their reason in the header-less
-msgpack value `[reason, bytes of the record]`. A task that returned None stores nothing, so the view can say "nothing" for sure: it has read
-all that was acknowledged before the question, and the key is not among those that it has let go.
+Kafka is the store; this is a bounded view of it, rebuilt after a restart. A task that returned None stores nothing, so the view can say
+"nothing" for sure: it has read all that was acknowledged before the question, and the key is not among those that it has let go. What it
+knows of dead tasks (which are there, which were dealt with, where the newest stand) serves those who look for them in the topic.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import msgpack
 from pyroaring import BitMap64
 
+from cluster.dead.record import DeadRecord, decode_dead
+from cluster.dead.settled import Settled
 from cluster.errors import Unavailable
 from cluster.kafka.confluent import read_place, whole_topics_consumer
 from cluster.kafka.lag import TopicEnds
 
 ENTRIES_MAX = 100_000
 VALUES_BYTES_MAX = 64 * 1024 * 1024
-REASON_CHARACTERS_MAX = 20_000
 
-
-def encode_dead(reason: str, value: bytes) -> bytes:
-    return bytes(msgpack.packb([reason[:REASON_CHARACTERS_MAX], value]))
-
-
-def decode_dead(value: bytes) -> tuple[str, bytes]:
-    """(reason, bytes of the record that died). Foreign bytes come back with a reason that says so."""
-    try:
-        reason, record = msgpack.unpackb(value)
-        return str(reason), bytes(record)
-    except Exception:  # msgpack raises several unrelated classes
-        return "the dead record cannot be read", value
+Place = tuple[int, int]  # partition and offset
 
 
 class Results:
@@ -49,7 +38,8 @@ class Results:
         self._has_read = threading.Condition(self._lock)
         self._read: dict[tuple[str, int], int] = {}  # (topic, partition) -> all below is in the view
         self._let_go = BitMap64()
-        self._values: OrderedDict[int, tuple[bytes | None, str | None]] = OrderedDict()
+        self._values: OrderedDict[int, tuple[bytes | None, str | None, Place]] = OrderedDict()
+        self._settled = Settled()
         self._bytes = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="results", daemon=True)
@@ -65,7 +55,25 @@ class Results:
     def find(self, key: int) -> tuple[bytes | None, str | None]:
         """(encoded result or None, error or None)."""
         with self._lock:
-            return self._values.get(key, (None, None))
+            return self._values[key][:2] if key in self._values else (None, None)
+
+    def dead_places(self, keys: Sequence[int]) -> dict[int, Place | None]:
+        """Those of `keys` that stand in the dead topic, and where, unless that was let go."""
+        with self._lock:
+            return {
+                key: self._values[key][2] if key in self._values else None
+                for key in keys
+                if self._settled.knows(key)
+            }
+
+    def is_settled(self, key: int, place: str) -> bool:
+        """Of a dead task, or of a dead record that is no task: then its key is 0."""
+        with self._lock:
+            return self._settled.has(key, place)
+
+    def dead_open_count(self) -> int:
+        with self._lock:
+            return self._settled.open_count()
 
     def has_read_all(self, timeout_s: float) -> bool:
         """True: all that Kafka acknowledged before this call is, or was, in the view. False: not within the time."""
@@ -96,7 +104,7 @@ class Results:
                         for message in messages:
                             if message.error() is None:
                                 topic, partition, offset = read_place(message)
-                                self._keep(topic, message.key(), message.value() or b"")
+                                self._keep(topic, (partition, offset), message.key(), message.value() or b"")
                                 self._read[topic, partition] = offset + 1
                         self._has_read.notify_all()
             finally:
@@ -104,12 +112,19 @@ class Results:
         except BaseException as error:
             self._failed(error)
 
-    def _keep(self, topic: str, raw_key: bytes | None, value: bytes) -> None:
+    def _keep(self, topic: str, place: Place, raw_key: bytes | None, value: bytes) -> None:
+        error = None
+        if topic != self._results_topic:
+            one = decode_dead(value)
+            self._settled.read(raw_key or b"", one)
+            if not isinstance(one, DeadRecord):
+                return  # the dead record before it goes on telling why
+            error = one.reason
         if raw_key is None or len(raw_key) != 8:
             return
         key = int.from_bytes(raw_key, "big")
-        entry = (value, None) if topic == self._results_topic else (None, decode_dead(value)[0])
-        old = self._values.pop(key, (None, None))
+        entry = (value, None, place) if error is None else (None, error, place)
+        old = self._values.pop(key, (None, None, place))
         self._values[key] = entry
         self._let_go.discard(key)
         self._bytes += len(entry[0] or entry[1] or b"") - len(old[0] or old[1] or b"")

@@ -48,6 +48,7 @@ class LedgerStatistics:
     executed_count: int
     high_water: int
     claims_count: int
+    in_doubt_count: int
     bindings_count: int
     double_effect_count: int
     state_hash: str
@@ -100,6 +101,10 @@ class KeyReads:
         """Key -> why its check could not tell."""
         return self._started().ledger.claims.in_doubt()
 
+    def claim_of(self, key: int) -> Claim | None:
+        """The entry of a key that was claimed and is not executed, in whatever state."""
+        return self._started().ledger.claims.get(key)
+
     def double_effects(self) -> list[DoubleEffect]:
         """The newest possible ones; `statistics` counts all."""
         return self._started().ledger.marks.double_effects()
@@ -137,6 +142,7 @@ class KeyReads:
             executed_count=len(ledger.executed),
             high_water=ledger.blocks.next_key,
             claims_count=len(ledger.claims),
+            in_doubt_count=ledger.claims.in_doubt_count(),
             bindings_count=len(ledger.bindings),
             double_effect_count=ledger.marks.double_effect_count,
             state_hash=ledger.hash.hex(),

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import typer
 
 from cluster.cli.certs import certs
+from cluster.cli.dead import dead
 from cluster.cli.demo import demo
+from cluster.cli.doubt import doubt
 from cluster.cli.down import down
 from cluster.cli.labels import labels
 from cluster.cli.lanes import lanes
@@ -48,6 +50,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in COMMANDS:
     app.command(command.__name__)(command)
+app.add_typer(dead, name="dead")
+app.add_typer(doubt, name="doubt")
 app.add_typer(limit, name="limit")
 app.add_typer(member, name="member")
 app.add_typer(certs, name="certs")

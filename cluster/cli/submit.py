@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cluster.api import UNIQUE_FOR_S
 from cluster.cli.outcome import (
     EXIT_REFUSED,
     ApiOption,
@@ -36,6 +37,18 @@ def submit(
     ] = None,
     args: Annotated[str, typer.Option("--args", help="JSON list or object.")] = "[]",
     kind: Annotated[str, typer.Option(help="A part of the handler's work whose cost is learnt apart.")] = "",
+    unique: Annotated[
+        str,
+        typer.Option(
+            metavar="VALUE", help="All submits of one value are one task; prints the first one's key."
+        ),
+    ] = "",
+    unique_for_s: Annotated[
+        float,
+        typer.Option(
+            "--unique-for", metavar="SECONDS", min=0.001, help="So long, and until it was executed."
+        ),
+    ] = UNIQUE_FOR_S,
     file: Annotated[Path | None, typer.Option(help="Tasks, one JSON object a line.")] = None,
     api: ApiOption = None,
     directory: DirOption = None,
@@ -44,8 +57,8 @@ def submit(
     """Submit tasks; returns when the broker has them."""
     with one_sentence():
         if file is not None:
-            if args != "[]" or kind:
-                given = "--args" if args != "[]" else "--kind"
+            if args != "[]" or kind or unique:
+                given = "--args" if args != "[]" else "--kind" if kind else "--unique"
                 raise SettingsError(f"{given} and --file were both given: put it into the file")
             tasks = TaskFile(file, default_handler=name)
             with client_for(api, directory) as client:
@@ -54,13 +67,13 @@ def submit(
             return
         if name is None:
             raise SettingsError("submit what? Give the handler's NAME, or --file tasks.jsonl")
-        task = new_task(name, _parse_arguments(args), kind=kind)
+        task = new_task(name, _parse_arguments(args), kind=kind, unique=unique, unique_for_s=unique_for_s)
         with client_for(api, directory, keys_block=1) as client:
             (answer,) = client.submit_tasks([task])
         if answer.error is not None:
             raise error_of(answer)
     if json_output:
-        print_json({"key": answer.key, "handler": name})
+        print_json({"key": answer.key, "handler": name, "was_bound": answer.was_bound})
     else:
         typer.echo(answer.key)
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from cluster.dead.record import encode_dead
 from cluster.envelope import decode_envelope, decode_key, encode_key
 from cluster.errors import RecordError, Unavailable
 from cluster.gate import Gate, Verdict
 from cluster.kafka.confluent import TaskProducer, read_place
 from cluster.kafka.topics import delete_below
 from cluster.parked import ParkedPartition, Step, decode_parked, encode_parked
-from cluster.results import encode_dead
 from cluster.routing import dead_topic, parked_topic, task_topic
 
 CHUNK_RECORDS = 500

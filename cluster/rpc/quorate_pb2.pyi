@@ -7,18 +7,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NewTask(_message.Message):
-    __slots__ = ("key", "handler", "arguments", "priority", "kind")
+    __slots__ = ("key", "handler", "arguments", "priority", "kind", "unique", "unique_for_s")
     KEY_FIELD_NUMBER: _ClassVar[int]
     HANDLER_FIELD_NUMBER: _ClassVar[int]
     ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    UNIQUE_FIELD_NUMBER: _ClassVar[int]
+    UNIQUE_FOR_S_FIELD_NUMBER: _ClassVar[int]
     key: int
     handler: str
     arguments: bytes
     priority: str
     kind: str
-    def __init__(self, key: _Optional[int] = ..., handler: _Optional[str] = ..., arguments: _Optional[bytes] = ..., priority: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
+    unique: str
+    unique_for_s: float
+    def __init__(self, key: _Optional[int] = ..., handler: _Optional[str] = ..., arguments: _Optional[bytes] = ..., priority: _Optional[str] = ..., kind: _Optional[str] = ..., unique: _Optional[str] = ..., unique_for_s: _Optional[float] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
     __slots__ = ("tasks",)
@@ -27,16 +31,18 @@ class SubmitRequest(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[NewTask, _Mapping]]] = ...) -> None: ...
 
 class Submitted(_message.Message):
-    __slots__ = ("key", "code", "error", "retry_after_s")
+    __slots__ = ("key", "code", "error", "retry_after_s", "was_bound")
     KEY_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_S_FIELD_NUMBER: _ClassVar[int]
+    WAS_BOUND_FIELD_NUMBER: _ClassVar[int]
     key: int
     code: str
     error: str
     retry_after_s: float
-    def __init__(self, key: _Optional[int] = ..., code: _Optional[str] = ..., error: _Optional[str] = ..., retry_after_s: _Optional[float] = ...) -> None: ...
+    was_bound: bool
+    def __init__(self, key: _Optional[int] = ..., code: _Optional[str] = ..., error: _Optional[str] = ..., retry_after_s: _Optional[float] = ..., was_bound: _Optional[bool] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
     __slots__ = ("tasks",)
@@ -392,3 +398,189 @@ class OutputResponse(_message.Message):
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     output: OutputView
     def __init__(self, output: _Optional[_Union[OutputView, _Mapping]] = ...) -> None: ...
+
+class DeadFilter(_message.Message):
+    __slots__ = ("keys", "places", "handler", "since_ms", "error")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    HANDLER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    places: _containers.RepeatedScalarFieldContainer[str]
+    handler: str
+    since_ms: int
+    error: str
+    def __init__(self, keys: _Optional[_Iterable[int]] = ..., places: _Optional[_Iterable[str]] = ..., handler: _Optional[str] = ..., since_ms: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class DeadRequest(_message.Message):
+    __slots__ = ("filter", "cursor", "limit", "with_arguments")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WITH_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    filter: DeadFilter
+    cursor: str
+    limit: int
+    with_arguments: bool
+    def __init__(self, filter: _Optional[_Union[DeadFilter, _Mapping]] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., with_arguments: _Optional[bool] = ...) -> None: ...
+
+class AttemptView(_message.Message):
+    __slots__ = ("attempt", "at_ms", "node", "error")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    at_ms: int
+    node: str
+    error: str
+    def __init__(self, attempt: _Optional[int] = ..., at_ms: _Optional[int] = ..., node: _Optional[str] = ..., error: _Optional[str] = ...) -> None: ...
+
+class DeadTask(_message.Message):
+    __slots__ = ("key", "place", "handler", "kind", "submitted_ms", "died_ms", "error", "retry_of", "attempts", "arguments", "settled")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    HANDLER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_MS_FIELD_NUMBER: _ClassVar[int]
+    DIED_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RETRY_OF_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    place: str
+    handler: str
+    kind: str
+    submitted_ms: int
+    died_ms: int
+    error: str
+    retry_of: int
+    attempts: _containers.RepeatedCompositeFieldContainer[AttemptView]
+    arguments: bytes
+    settled: str
+    def __init__(self, key: _Optional[int] = ..., place: _Optional[str] = ..., handler: _Optional[str] = ..., kind: _Optional[str] = ..., submitted_ms: _Optional[int] = ..., died_ms: _Optional[int] = ..., error: _Optional[str] = ..., retry_of: _Optional[int] = ..., attempts: _Optional[_Iterable[_Union[AttemptView, _Mapping]]] = ..., arguments: _Optional[bytes] = ..., settled: _Optional[str] = ...) -> None: ...
+
+class DeadResponse(_message.Message):
+    __slots__ = ("tasks", "cursor", "looked", "total")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LOOKED_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[DeadTask]
+    cursor: str
+    looked: int
+    total: int
+    def __init__(self, tasks: _Optional[_Iterable[_Union[DeadTask, _Mapping]]] = ..., cursor: _Optional[str] = ..., looked: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class SettleDeadRequest(_message.Message):
+    __slots__ = ("verb", "filter", "cursor", "limit", "who")
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    verb: str
+    filter: DeadFilter
+    cursor: str
+    limit: int
+    who: str
+    def __init__(self, verb: _Optional[str] = ..., filter: _Optional[_Union[DeadFilter, _Mapping]] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., who: _Optional[str] = ...) -> None: ...
+
+class SettledView(_message.Message):
+    __slots__ = ("key", "place", "new_key", "error")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    place: str
+    new_key: int
+    error: str
+    def __init__(self, key: _Optional[int] = ..., place: _Optional[str] = ..., new_key: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class SettleDeadResponse(_message.Message):
+    __slots__ = ("tasks", "cursor", "looked", "total")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    CURSOR_FIELD_NUMBER: _ClassVar[int]
+    LOOKED_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[SettledView]
+    cursor: str
+    looked: int
+    total: int
+    def __init__(self, tasks: _Optional[_Iterable[_Union[SettledView, _Mapping]]] = ..., cursor: _Optional[str] = ..., looked: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class DoubtsRequest(_message.Message):
+    __slots__ = ("keys", "with_tasks", "after")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    WITH_TASKS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    with_tasks: bool
+    after: int
+    def __init__(self, keys: _Optional[_Iterable[int]] = ..., with_tasks: _Optional[bool] = ..., after: _Optional[int] = ...) -> None: ...
+
+class DoubtView(_message.Message):
+    __slots__ = ("key", "why", "attempt", "after", "session", "node", "session_open", "handler", "kind", "arguments", "submitted_ms", "attempts")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_OPEN_FIELD_NUMBER: _ClassVar[int]
+    HANDLER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_MS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    why: str
+    attempt: int
+    after: int
+    session: int
+    node: str
+    session_open: bool
+    handler: str
+    kind: str
+    arguments: bytes
+    submitted_ms: int
+    attempts: _containers.RepeatedCompositeFieldContainer[AttemptView]
+    def __init__(self, key: _Optional[int] = ..., why: _Optional[str] = ..., attempt: _Optional[int] = ..., after: _Optional[int] = ..., session: _Optional[int] = ..., node: _Optional[str] = ..., session_open: _Optional[bool] = ..., handler: _Optional[str] = ..., kind: _Optional[str] = ..., arguments: _Optional[bytes] = ..., submitted_ms: _Optional[int] = ..., attempts: _Optional[_Iterable[_Union[AttemptView, _Mapping]]] = ...) -> None: ...
+
+class DoubtsResponse(_message.Message):
+    __slots__ = ("doubts", "total", "next")
+    DOUBTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    doubts: _containers.RepeatedCompositeFieldContainer[DoubtView]
+    total: int
+    next: int
+    def __init__(self, doubts: _Optional[_Iterable[_Union[DoubtView, _Mapping]]] = ..., total: _Optional[int] = ..., next: _Optional[int] = ...) -> None: ...
+
+class ResolveDoubtsRequest(_message.Message):
+    __slots__ = ("keys", "decision", "who")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[int]
+    decision: str
+    who: str
+    def __init__(self, keys: _Optional[_Iterable[int]] = ..., decision: _Optional[str] = ..., who: _Optional[str] = ...) -> None: ...
+
+class ResolvedView(_message.Message):
+    __slots__ = ("key", "error")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    key: int
+    error: str
+    def __init__(self, key: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ResolveDoubtsResponse(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[ResolvedView]
+    def __init__(self, keys: _Optional[_Iterable[_Union[ResolvedView, _Mapping]]] = ...) -> None: ...

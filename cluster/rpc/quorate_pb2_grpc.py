@@ -99,6 +99,26 @@ class QuorateStub:
                 request_serializer=cluster_dot_rpc_dot_quorate__pb2.OutputRequest.SerializeToString,
                 response_deserializer=cluster_dot_rpc_dot_quorate__pb2.OutputResponse.FromString,
                 _registered_method=True)
+        self.Dead = channel.unary_unary(
+                '/quorate.v1.Quorate/Dead',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.DeadRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.DeadResponse.FromString,
+                _registered_method=True)
+        self.SettleDead = channel.unary_unary(
+                '/quorate.v1.Quorate/SettleDead',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.SettleDeadRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.SettleDeadResponse.FromString,
+                _registered_method=True)
+        self.Doubts = channel.unary_unary(
+                '/quorate.v1.Quorate/Doubts',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.DoubtsRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.DoubtsResponse.FromString,
+                _registered_method=True)
+        self.ResolveDoubts = channel.unary_unary(
+                '/quorate.v1.Quorate/ResolveDoubts',
+                request_serializer=cluster_dot_rpc_dot_quorate__pb2.ResolveDoubtsRequest.SerializeToString,
+                response_deserializer=cluster_dot_rpc_dot_quorate__pb2.ResolveDoubtsResponse.FromString,
+                _registered_method=True)
 
 
 class QuorateServicer:
@@ -182,6 +202,30 @@ class QuorateServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Dead(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleDead(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Doubts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveDoubts(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QuorateServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -249,6 +293,26 @@ def add_QuorateServicer_to_server(servicer, server):
                     servicer.Output,
                     request_deserializer=cluster_dot_rpc_dot_quorate__pb2.OutputRequest.FromString,
                     response_serializer=cluster_dot_rpc_dot_quorate__pb2.OutputResponse.SerializeToString,
+            ),
+            'Dead': grpc.unary_unary_rpc_method_handler(
+                    servicer.Dead,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.DeadRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.DeadResponse.SerializeToString,
+            ),
+            'SettleDead': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleDead,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.SettleDeadRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.SettleDeadResponse.SerializeToString,
+            ),
+            'Doubts': grpc.unary_unary_rpc_method_handler(
+                    servicer.Doubts,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.DoubtsRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.DoubtsResponse.SerializeToString,
+            ),
+            'ResolveDoubts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveDoubts,
+                    request_deserializer=cluster_dot_rpc_dot_quorate__pb2.ResolveDoubtsRequest.FromString,
+                    response_serializer=cluster_dot_rpc_dot_quorate__pb2.ResolveDoubtsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -602,6 +666,114 @@ class Quorate:
             '/quorate.v1.Quorate/Output',
             cluster_dot_rpc_dot_quorate__pb2.OutputRequest.SerializeToString,
             cluster_dot_rpc_dot_quorate__pb2.OutputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Dead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/Dead',
+            cluster_dot_rpc_dot_quorate__pb2.DeadRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.DeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleDead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/SettleDead',
+            cluster_dot_rpc_dot_quorate__pb2.SettleDeadRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.SettleDeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Doubts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/Doubts',
+            cluster_dot_rpc_dot_quorate__pb2.DoubtsRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.DoubtsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveDoubts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/quorate.v1.Quorate/ResolveDoubts',
+            cluster_dot_rpc_dot_quorate__pb2.ResolveDoubtsRequest.SerializeToString,
+            cluster_dot_rpc_dot_quorate__pb2.ResolveDoubtsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,7 +20,7 @@ from cluster.api import NodeApi, Submitted
 from cluster.conversation import parse_addresses
 from cluster.errors import Exhausted, Refused, SettingsError, Unavailable
 from cluster.rpc import quorate_pb2 as pb
-from cluster.rpc import quorate_pb2_grpc, wire, wire_tuning
+from cluster.rpc import quorate_pb2_grpc, wire, wire_settling, wire_tuning
 
 CALL_S = 10.0  # when the caller gives no deadline
 CALL_MAX_S = 60.0  # a node works no longer for one call, whatever the caller says
@@ -156,6 +156,64 @@ class _Servicer(quorate_pb2_grpc.QuorateServicer):
     def Output(self, request: pb.OutputRequest, context: grpc.ServicerContext) -> pb.OutputResponse:
         return wire_tuning.output_to_message(_answer(context, lambda: self._api.output(request.key)))
 
+    def Dead(self, request: pb.DeadRequest, context: grpc.ServicerContext) -> pb.DeadResponse:
+        _check_names(request.filter, context)
+        chosen = wire_settling.filter_from_message(request.filter)
+        page = _answer(
+            context,
+            lambda: self._api.dead(
+                chosen,
+                cursor=request.cursor,
+                limit=request.limit,
+                with_arguments=request.with_arguments,
+                timeout_s=_left_s(context),
+            ),
+        )
+        return wire_settling.dead_to_message(page)
+
+    def SettleDead(
+        self, request: pb.SettleDeadRequest, context: grpc.ServicerContext
+    ) -> pb.SettleDeadResponse:
+        _check_names(request.filter, context)
+        chosen = wire_settling.filter_from_message(request.filter)
+        page = _answer(
+            context,
+            lambda: self._api.settle_dead(
+                request.verb,
+                chosen,
+                cursor=request.cursor,
+                limit=request.limit,
+                who=request.who,
+                timeout_s=_left_s(context),
+            ),
+        )
+        return wire_settling.settled_to_message(page)
+
+    def Doubts(self, request: pb.DoubtsRequest, context: grpc.ServicerContext) -> pb.DoubtsResponse:
+        keys = list(request.keys)
+        if keys:
+            _check_count(keys, context)
+        page = _answer(
+            context,
+            lambda: self._api.doubts(
+                keys, after=request.after, with_tasks=request.with_tasks, timeout_s=_left_s(context)
+            ),
+        )
+        return wire_settling.doubts_to_message(page)
+
+    def ResolveDoubts(
+        self, request: pb.ResolveDoubtsRequest, context: grpc.ServicerContext
+    ) -> pb.ResolveDoubtsResponse:
+        _check_count(request.keys, context)
+        keys = list(request.keys)
+        views = _answer(
+            context,
+            lambda: self._api.resolve_doubts(
+                keys, request.decision, who=request.who, timeout_s=_left_s(context)
+            ),
+        )
+        return wire_settling.resolved_to_message(views)
+
 
 def _some_accepted(answers: list[Submitted]) -> list[Submitted]:
     """Raises `Exhausted` when nothing was stored because the lanes of all are full."""
@@ -175,6 +233,11 @@ def _left_s(context: grpc.ServicerContext) -> float:
 def _check_count(items: Sized, context: grpc.ServicerContext) -> None:
     if not 1 <= len(items) <= wire.TASKS_MAX:
         _refuse(context, f"{len(items)} tasks in one call: send 1 to {wire.TASKS_MAX}")
+
+
+def _check_names(chosen: pb.DeadFilter, context: grpc.ServicerContext) -> None:
+    if chosen.keys or chosen.places:
+        _check_count([*chosen.keys, *chosen.places], context)
 
 
 def _check_member(node: str, context: grpc.ServicerContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cluster.api import (
+    UNIQUE_FOR_S,
     LaneView,
     MemberView,
     NewTask,
@@ -30,7 +31,11 @@ def tasks_to_message(tasks: Iterable[NewTask], keys: Iterable[int]) -> pb.Submit
     request = pb.SubmitRequest()
     add = request.tasks.add
     for task, key in zip(tasks, keys, strict=True):
-        add(key=key, handler=task.handler, arguments=task.arguments, priority=task.priority, kind=task.kind)
+        one = add(
+            key=key, handler=task.handler, arguments=task.arguments, priority=task.priority, kind=task.kind
+        )
+        if task.unique:
+            one.unique, one.unique_for_s = task.unique, task.unique_for_s
     return request
 
 
@@ -41,6 +46,8 @@ def task_from_message(message: pb.NewTask) -> NewTask:
         key=message.key,
         priority=message.priority or "normal",
         kind=message.kind,
+        unique=message.unique,
+        unique_for_s=message.unique_for_s or UNIQUE_FOR_S,
     )
 
 
@@ -49,7 +56,7 @@ def submitted_to_message(answers: Iterable[Submitted]) -> pb.SubmitResponse:
     add = response.tasks.add
     for one in answers:
         if one.error is None:
-            add(key=one.key)  # most by far
+            add(key=one.key, was_bound=one.was_bound)
         else:
             add(key=one.key, code=one.code, error=one.error, retry_after_s=one.retry_after_s)
     return response
@@ -57,7 +64,7 @@ def submitted_to_message(answers: Iterable[Submitted]) -> pb.SubmitResponse:
 
 def submitted_from_message(message: pb.Submitted) -> Submitted:
     if not message.code:
-        return Submitted(key=message.key)
+        return Submitted(key=message.key, was_bound=message.was_bound)
     return Submitted(
         key=message.key, error=message.error, code=message.code, retry_after_s=message.retry_after_s
     )

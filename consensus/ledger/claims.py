@@ -94,7 +94,7 @@ def _judge(entry: Claim, after: int, session_open: bool) -> ClaimKind:
 
 
 class Claims:
-    """`all`, `of`, `in_doubt` and `len` may be asked by any thread; everything else by the one that applies."""
+    """`get`, `all`, `of`, `in_doubt`, `in_doubt_count` and `len` may be asked by any thread; everything else by the one that applies."""
 
     name = "claims"
     version = 1
@@ -123,6 +123,9 @@ class Claims:
     def in_doubt(self) -> dict[int, str]:
         """Key -> why its check could not tell."""
         return dict(self._whys.items())
+
+    def in_doubt_count(self) -> int:
+        return len(self._whys)
 
     def within(self, bounds: Sequence[int]) -> list[Claim]:
         """The entries of the keys in `[first, stop, ...]`."""

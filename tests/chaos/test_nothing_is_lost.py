@@ -14,11 +14,11 @@ import pytest
 from cluster.api import NodeView, TaskState
 from cluster.audit import judge
 from cluster.client import Client
+from cluster.dead.record import DeadRecord, decode_dead
 from cluster.errors import Unavailable
 from cluster.kafka.confluent import TaskProducer, read_record_keys, whole_topics_consumer
 from cluster.kafka.dev_broker import DevBroker
 from cluster.local_cluster import LocalCluster
-from cluster.results import decode_dead
 from cluster.routing import dead_topic, task_topic, task_topics
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
@@ -252,6 +252,8 @@ def test_a_record_that_is_no_task_goes_to_dead_and_other_work_goes_on(
     finally:
         reader.close()
     assert record is not None
-    reason, value = decode_dead(record.value() or b"")
+    dead = decode_dead(record.value() or b"")
+    assert isinstance(dead, DeadRecord)
+    reason, value = dead.reason, dead.value
     assert value == b"no envelope"
     assert "no Quorate task" in reason
