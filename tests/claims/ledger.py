@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from consensus.ledger.commands import Entry, Opcode, encode_entry
 from consensus.ledger.machine import LedgerMachine
-from consensus.operations import ExecuteAnswer, Operation
+from consensus.operations import ClaimAnswer, ExecuteAnswer, Operation
 from tests.claims.judges import Broken
 
 Answer = TypeVar("Answer")
@@ -30,6 +30,7 @@ class Ledger:
         self.machine = LedgerMachine()
         self.machine.blocks.next_key = keys + 1
         self.fresh_marks: Counter[int] = Counter()
+        self.met: Counter[str] = Counter()  # answers by name
         self.entries = 0
         self._seqs: Counter[int] = Counter()
         self._leader = self.new_life()
@@ -64,11 +65,22 @@ class Ledger:
         answer = operation.read(self._apply(entry))
         if not again and isinstance(answer, list):
             for key, each in zip(keys, answer, strict=False):
+                self._meet(each)
                 if each in (ExecuteAnswer.NEW, ExecuteAnswer.LATE):
                     self.fresh_marks[key] += 1
                     if self.fresh_marks[key] > 1:
                         raise Broken(f"key {key} was marked anew a second time")
         return answer
+
+    def _meet(self, answer: object) -> None:
+        if isinstance(answer, ClaimAnswer):
+            self.met[f"claim {answer.kind.name}"] += 1
+        elif isinstance(answer, ExecuteAnswer):
+            self.met[f"execute {answer.name}"] += 1
+        elif isinstance(answer, bool):
+            self.met["fail or release " + ("own" if answer else "not own")] += 1
+        else:
+            self.met["in doubt"] += 1
 
     def _apply(self, entry: bytes) -> Any:
         answers = self.machine.apply(entry, 1).answers

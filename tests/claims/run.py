@@ -47,7 +47,7 @@ def play(plan: Plan, *, mutant: str | None = None, trace: Callable[[str], None] 
         why=why,
         acts=world.acts,
         steps=world.steps,
-        checks=world.witness.checks,
+        checks=world.witness.checks + world.ledger.met,
         cpu_s=time.process_time() - began_s,
     )
 
