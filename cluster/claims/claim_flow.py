@@ -23,6 +23,7 @@ A key stands here once. Its further records wait for the first: they complete wi
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import zip_longest
 from typing import assert_never
 
@@ -81,6 +82,23 @@ class ClaimFlow(Runs):
     def next_due(self) -> float | None:
         """When `Tick` is next of use."""
         return self._hours.next_due()
+
+    def check_invariants(self) -> None:
+        """For tests, after every event."""
+        held: Counter[Place] = Counter()
+        for key, task in self._tasks.items():
+            assert task.key == key
+            assert all(each.task.key == key and each is not task.record for each in task.doubles)
+            held[task.record.place] += task.state is State.HELD
+            if task.state in (State.HELD, State.CLAIMING):
+                assert not task.is_claiming
+            if task.state in (State.CHECKING, State.SETTLING, State.FAILING, State.RELEASING, State.DOUBTING):
+                assert task.attempt > 0, f"{task.state} without a claim"
+            if task.is_claiming:
+                assert task.state is State.RUNNING
+                assert task.attempt == 0
+            assert task.session <= self._session
+        assert +held == self._held
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         out = Gathered()

@@ -94,6 +94,7 @@ class Flow:
         out: list[Instruction] = []
         for event in events:
             out = self.core.handle(event, self.now)  # type: ignore[arg-type]
+            self.core.check_invariants()
         return out
 
     def tick(self) -> list[Instruction]:
