@@ -14,6 +14,8 @@ from tests.claims.mutants import MUTANTS
 from tests.claims.plan import Blow, Plan, draw_plan, single_blow
 from tests.claims.world import World
 
+RAISED = "raised"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -33,7 +35,7 @@ def play(plan: Plan, *, mutant: str | None = None, trace: Callable[[str], None] 
     began_s = time.process_time()
     why: str | None = None
     with MUTANTS[mutant]() if mutant else nullcontext():
-        world = World(plan, trace=trace)
+        world = World(plan, trace=trace, is_mutant=mutant is not None)
         try:
             world.run()
         except Broken as error:
@@ -41,7 +43,7 @@ def play(plan: Plan, *, mutant: str | None = None, trace: Callable[[str], None] 
         except Exception as error:
             if trace is not None:
                 raise
-            why = f"raised {error!r}"
+            why = f"{RAISED} {error!r}"
     return Result(
         seed=plan.seed,
         why=why,

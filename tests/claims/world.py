@@ -26,8 +26,11 @@ BLOW_S = 25.0  # of the single blow of a plan: longer than a lease
 
 
 class World:
-    def __init__(self, plan: Plan, *, trace: Callable[[str], None] | None = None) -> None:
-        self.plan, self._trace = plan, trace
+    def __init__(
+        self, plan: Plan, *, trace: Callable[[str], None] | None = None, is_mutant: bool = False
+    ) -> None:
+        """`is_mutant`: the core is broken on purpose, and the judges are to find it, not its own assertions."""
+        self.plan, self._trace, self.is_mutant = plan, trace, is_mutant
         self.chance = random.Random(plan.seed)
         self.now = 0.0
         self.acts = self.steps = 0
