@@ -20,7 +20,8 @@ from cluster.dead.search import Found, Search, starts
 from cluster.envelope import RETRY_OF, Envelope, encode_envelope, encode_key
 from cluster.errors import RecordError, Refused, Unavailable
 from cluster.kafka.confluent import TaskProducer
-from cluster.kafka.slices import TopicSlice, parse_place
+from cluster.kafka.slices import TopicSlice
+from cluster.kafka.stored_record import parse_place
 from cluster.node_submits import Submits
 from cluster.results import Results
 from cluster.routing import dead_topic

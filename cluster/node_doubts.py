@@ -17,7 +17,8 @@ from cluster.dead.record import read_attempts
 from cluster.dead.search import HISTORY, attempt_views
 from cluster.envelope import decode_envelope, decode_key
 from cluster.errors import RecordError, Refused, Unavailable
-from cluster.kafka.slices import StoredRecord, TopicSlice
+from cluster.kafka.slices import TopicSlice
+from cluster.kafka.stored_record import StoredRecord
 from cluster.parked import decode_parked
 from cluster.routing import parked_topic
 from consensus import ClaimState, ConsensusError, Decision, KeyService, NoQuorum, Outcome

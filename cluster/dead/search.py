@@ -14,7 +14,7 @@ from cluster.api import AttemptView, DeadFilter, DeadView
 from cluster.dead.record import Attempt, DeadRecord, Settlement, decode_dead, read_attempts
 from cluster.envelope import RETRY_OF, Envelope, decode_envelope, decode_key
 from cluster.errors import RecordError
-from cluster.kafka.slices import StoredRecord
+from cluster.kafka.stored_record import StoredRecord
 
 HISTORY = "history"  # option of an envelope: its attempts before the one that was the last
 SETTLED_BEFORE = "settled"  # where it does not matter how

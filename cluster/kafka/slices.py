@@ -9,35 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from cluster.errors import Unavailable
+from cluster.kafka.stored_record import StoredRecord, parse_place
 
 FETCHED_RECORDS = 500
 FETCH_S = 0.2
 READ_AHEAD_KBYTES = 4_096
-
-
-class StoredRecord(NamedTuple):
-    partition: int
-    offset: int
-    stored_ms: int
-    key: bytes
-    value: bytes
-
-    @property
-    def place(self) -> str:
-        return f"{self.partition}:{self.offset}"
-
-
-def parse_place(text: str) -> tuple[int, int] | None:
-    """(partition, offset), or None if it is no place."""
-    partition, colon, offset = text.partition(":")
-    if not colon or not partition.isdecimal() or not offset.isdecimal() or len(text) > 30:
-        return None
-    return int(partition), int(offset)
 
 
 class TopicSlice:
