@@ -10,8 +10,7 @@ parts, `node_tuning.py` carries the replicated limits to the parts.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cluster.api import (
     DeadFilter,
@@ -30,13 +29,13 @@ from cluster.api import (
     TaskStatus,
 )
 from cluster.broadcast import NodeNews, encode_news
-from cluster.errors import Refused, Unavailable
 from cluster.flow_thread import FlowThread
 from cluster.kafka.confluent import PROMPT_LINGER_MS, TaskProducer, group_consumer
 from cluster.kafka.consumer import LaneConsumer
 from cluster.kafka.parked_reader import ParkedReader
 from cluster.kafka.topics import ensure_topics
 from cluster.labels import ClusterLabels
+from cluster.node_changes import Changes
 from cluster.node_dead import DeadTasks
 from cluster.node_doubts import Doubts
 from cluster.node_submits import Submits
@@ -54,16 +53,13 @@ from cluster.routing import (
     task_topic,
 )
 from cluster.settings import NodeSettings
-from cluster.tables.limits import Verb, command
 from cluster.told import Told
-from consensus import ConsensusError, KeyService, NoQuorum, Outcome, SyncMode, TlsFiles
-from consensus import Refused as RefusedByLedger
+from consensus import ConsensusError, KeyService, Outcome, SyncMode, TlsFiles
 from executor import Executor, Lane
 from executor import Outcome as RunOutcome
 
 MARKS_WITHIN_S = 3.0  # at the end of a node: for the marks of what has run; unmarked, it would run again
 CANCEL_S = 5.0
-APPLIED_WITHIN_S = 2.0  # a changed limit governs this node before its caller hears of it
 
 
 class Node:
@@ -216,44 +212,18 @@ class Node:
     def change_limit(
         self, verb: str, subject: str, value: int | None, *, who: str, timeout_s: float
     ) -> LimitsView:
-        if verb not in tuple(Verb):
-            raise Refused(f"a limit cannot be {verb[:20]!r}: use one of {', '.join(Verb)}")
-        deadline = time.monotonic() + timeout_s
-        try:
-            number, at_ms = self._keys.command(
-                command(Verb(verb), subject, value, who or "unknown"), timeout_s=timeout_s
-            )
-        except NoQuorum as error:
-            raise Unavailable(f"nothing was changed: {error}") from error
-        except RefusedByLedger as error:
-            raise Refused(str(error)) from error
-        except (ConsensusError, TimeoutError) as error:
-            raise Unavailable(f"it may have been changed, look at `quorate limit list`: {error}") from error
-        self._limiting.await_applied(number, min(APPLIED_WITHIN_S, max(0.0, deadline - time.monotonic())))
-        while verb == Verb.PURGE and time.time() * 1000 < at_ms + 1 and time.monotonic() < deadline:
-            time.sleep(0.0005)  # what the caller submits from now on is not of the purged millisecond
+        self._changes.limit(verb, subject, value, who=who, timeout_s=timeout_s)
         return self._views.limits()
 
     def add_member(self, node: str, *, timeout_s: float) -> list[str]:
-        return self._change_group(self._keys.add_member, node, timeout_s)
+        return self._changes.group(self._keys.add_member, node, timeout_s)
 
     def remove_member(self, node: str, *, timeout_s: float) -> list[str]:
-        return self._change_group(self._keys.remove_member, node, timeout_s)
-
-    def _change_group(self, change: Callable[..., tuple[str, ...]], node: str, timeout_s: float) -> list[str]:
-        try:
-            return list(change(node, timeout_s=timeout_s))
-        except NoQuorum as error:
-            raise Unavailable(f"the group was not changed: {error}") from error
-        except RefusedByLedger as error:
-            raise Refused(f"the group was not changed: {error}") from error
-        except (ConsensusError, TimeoutError) as error:
-            raise Unavailable(
-                f"the group may have changed, look at `quorate member list`: {error}"
-            ) from error
+        return self._changes.group(self._keys.remove_member, node, timeout_s)
 
     def _build_answers(self) -> None:
         settings, limiting = self._settings, self._limiting
+        self._changes = Changes(self._keys, limiting)
         self._submits = Submits(
             settings.prefix,
             self._keys,

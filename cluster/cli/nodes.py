@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import typer
 from rich.table import Table
 
 from cluster.api import NodeView
@@ -34,6 +35,11 @@ def nodes(api: ApiOption = None, directory: DirOption = None, json_output: JsonO
     for view in views:
         table.add_row(*_row(view))
     print_table(table)
+    waiting = {name: max(view.counters.get(name, 0) for view in views) for name in ("in_doubt", "dead_open")}
+    if waiting["in_doubt"]:
+        typer.echo(f"{waiting['in_doubt']} keys are in doubt and wait for your word: `quorate doubt list`")
+    if waiting["dead_open"]:
+        typer.echo(f"{waiting['dead_open']} dead tasks were not dealt with: `quorate dead list`")
 
 
 def _row(view: NodeView) -> list[str]:

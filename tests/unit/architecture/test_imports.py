@@ -64,6 +64,7 @@ SHELLS = {
     "cluster/labels.py",
     "cluster/local_cluster.py",
     "cluster/node.py",
+    "cluster/node_changes.py",
     "cluster/node_dead.py",
     "cluster/node_doubts.py",
     "cluster/node_submits.py",
