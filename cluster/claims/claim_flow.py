@@ -69,10 +69,10 @@ class ClaimFlow(Runs):
         task = self._tasks.get(key)
         return None if task is None else task.state
 
-    def attempt(self, key: int) -> int:
-        """Of the claim that it holds, or held last; 0: it runs without one, or is not here."""
+    def holds(self, key: int) -> tuple[int, int]:
+        """(attempt, session) of the claim that it holds, or held last. (0, 0): it runs without one, or is not here."""
         task = self._tasks.get(key)
-        return 0 if task is None else task.attempt
+        return (0, 0) if task is None else (task.attempt, task.session)
 
     def record(self, key: int) -> Record | None:
         """That of a task that is not completed: what copies, retries and dead records of it are made from."""

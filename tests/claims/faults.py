@@ -79,7 +79,7 @@ class Faults:
 
         def told() -> None:
             if self.world.kafka.partitions[number].owner is life and not life.is_stopping:
-                life.assigned(number, place)
+                life.reader.assigned(number, place)
 
         self.world.act(told, life=life)
 
@@ -92,8 +92,8 @@ class Faults:
         def revoke() -> None:
             if self.world.kafka.partitions[number].owner is life:
                 if self.chance.random() < 0.7 and life.cut_until <= self.world.now:
-                    life.commit()
-                life.revoked(number)
+                    life.reader.commit()
+                life.reader.revoked(number)
                 self.assign(number)
 
         self.world.act(revoke, life=life)
@@ -117,8 +117,8 @@ class Faults:
         self.world.act(lambda: self.join_again(life), back, life=life)
 
     def join_again(self, life: Life) -> None:
-        for number in list(life.assignments):
-            life.revoked(number)
+        for number in list(life.reader.assignments):
+            life.reader.revoked(number)
         life.is_expelled = False
 
     def kill(self, life: Life) -> None:

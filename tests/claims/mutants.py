@@ -14,7 +14,7 @@ from cluster.claims.moves import Moves
 from cluster.claims.runs import Runs
 from cluster.claims.values import ClaimedTask, State
 from consensus import ClaimKind
-from tests.claims.node import Life
+from tests.claims.runners import Runners
 from tests.claims.world import World
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -116,19 +116,19 @@ def _lost_claims_run_on() -> Iterator[None]:
     def nothing(self: Any, *arguments: Any) -> None:
         pass
 
-    with _instead(Runs, "_stop", nothing), _instead(Life, "runners_end", nothing):
+    with _instead(Runs, "_stop", nothing), _instead(Runners, "lease_ends", nothing):
         yield
 
 
-def _begin_late(self: Life, run: Any) -> bool:
+def _begin_late(self: Runners, run: Any) -> bool:
     return True
 
 
-def _begin_under_any_session(self: Life, run: Any) -> bool:
-    return self.world.now < self.lease_until
+def _begin_under_any_session(self: Runners, run: Any) -> bool:
+    return self.world.now < self.life.lease_until
 
 
-def _run_on_without_a_word(self: Life) -> None:
+def _run_on_without_a_word(self: Runners) -> None:
     """Runners live as long as they like."""
 
 
@@ -176,9 +176,9 @@ MUTANTS: dict[str, Mutant] = {
     "unowned-fail-completes": _mutant(ClaimFlow, "_failed", _complete_unowned_fail),
     "retry-ends-with-the-first": _mutant(Moves, "_finish", _doubles_end_with_the_first),
     "lost-claims-run-on": _lost_claims_run_on,
-    "begins-after-the-lease": _mutant(Life, "may_begin", _begin_late),
-    "begins-under-the-next-session": _mutant(Life, "may_begin", _begin_under_any_session),
-    "runners-outlive-the-lease": _mutant(Life, "runners_end", _run_on_without_a_word),
+    "begins-after-the-lease": _mutant(Runners, "may_begin", _begin_late),
+    "begins-under-the-next-session": _mutant(Runners, "may_begin", _begin_under_any_session),
+    "runners-outlive-the-lease": _mutant(Runners, "lease_ends", _run_on_without_a_word),
     "lost-runs-again": _mutant(Moves, "_retry", _same_attempt_again),
     "lost-is-released": _mutant(Moves, "_retry", _release_what_ran),
     "in-doubt-without-a-copy": _mutant(Moves, "_park", _copy_unmarked),

@@ -6,27 +6,20 @@ Every word takes its time, is overtaken by others, and may be cut off by a death
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from cluster.claims.claim_flow import ClaimFlow
 from cluster.claims.events import (
-    Adopted,
-    Arrived,
-    CheckAnswered,
     Claimed,
     DoubtAnswered,
-    Endings,
     Event,
     Executed,
     FailAnswered,
     Kept,
     Lease,
     ReleaseAnswered,
-    Revoked,
     SessionOpened,
     Stopping,
-    Succeeded,
     Tick,
 )
 from cluster.claims.instructions import (
@@ -46,38 +39,18 @@ from cluster.claims.instructions import (
     StoreResults,
     StoreRetry,
 )
-from cluster.claims.values import WINDOW_RECORDS_MAX, Ended, Record, needs_claim
-from cluster.flow_events import Ending, Place
-from cluster.kafka.offsets import OffsetWindow
 from consensus import ClaimAnswer, ClaimKind, ClaimState, operations
 from consensus.operations import Operation
-from executor import Task
 from tests.claims.kafka import Stored
 from tests.claims.ledger import NoLife, SessionClosed
+from tests.claims.reader import Reader
+from tests.claims.runners import Runners
 
 if TYPE_CHECKING:
     from tests.claims.world import World
 
 LEASE_S, MARGIN_S, RENEW_S = 10.0, 1.0, 3.0
 KILL_S = 2.0  # before the end of the lease: time to end what runs
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class SimRun:
-    task: Task
-    session: int  # under which it was claimed; 0: begun without a claim, under attempt 1, which others may have used
-    is_claimed: bool
-    has_begun: bool = False
-    had_effect: bool = False
-    is_over: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class Assignment:
-    place: Place
-    window: OffsetWindow
-    position: int
-    taken: int = 0
 
 
 class Life:
@@ -88,21 +61,15 @@ class Life:
         self.session = 0
         self.lease_until = 0.0
         self.paused_until = self.cut_until = 0.0
-        self.is_alive, self.is_expelled, self.is_stopping, self.was_told_lease_ends = (
-            True,
-            False,
-            False,
-            False,
-        )
-        self.runs: dict[int, SimRun] = {}
-        self.assignments: dict[int, Assignment] = {}
-        self.former: list[Assignment] = []  # for a mutant only
+        self.is_alive = True
+        self.is_expelled = self.is_stopping = self.was_told_lease_ends = False
+        self.runners, self.reader = Runners(self), Reader(self)
         self.tick_at: float | None = None
 
     def begin(self) -> None:
         self.open_session()
         self.renewing()
-        self.committing()
+        self.reader.committing()
 
     # -- events in, instructions out
 
@@ -115,7 +82,7 @@ class Life:
             self.carry_out(instruction)
         if not self.world.is_mutant:
             self.core.check_invariants()
-        self.see_claims()
+        self.runners.see_claims()
         due = self.core.next_due()
         if due is not None and (self.tick_at is None or due < self.tick_at):
             self.tick_at = due
@@ -124,14 +91,6 @@ class Life:
     def tick(self) -> None:
         self.tick_at = None
         self.hear(Tick())
-
-    def see_claims(self) -> None:
-        """A run that began without a claim may have one by now; from then on it is bound by the lease."""
-        for key, run in self.runs.items():
-            if not run.is_claimed and key in self.core and self.core.attempt(key):
-                run.is_claimed = True
-                if run.has_begun and not run.is_over:
-                    self.world.witness.became_claimed(key, run)
 
     def carry_out(self, instruction: Instruction) -> None:
         match instruction:
@@ -163,13 +122,13 @@ class Life:
                 )
             case Run(tasks=tasks, session=session):
                 for task in tasks:
-                    self.offer(task, session)
+                    self.runners.offer(task, session)
             case Check(tasks=tasks):
                 for task in tasks:
-                    self.check(task)
+                    self.runners.check(task)
             case Stop(keys=keys):
                 for key in keys:
-                    self.world.act(lambda key=key: self.stop(key), life=self)  # type: ignore[misc]
+                    self.world.act(lambda key=key: self.runners.stop(key), life=self)  # type: ignore[misc]
             case StoreResults(keys=keys):
                 for key in keys:
                     self.store(key, lambda key=key: self.world.kafka.results.append(key))  # type: ignore[misc]
@@ -183,7 +142,7 @@ class Life:
                 copy = Stored(key=key, after=record.after, uncounted=record.uncounted, is_marked=True)
                 self.store(key, lambda: self.world.put_later(copy, self.world.chance.uniform(5, 60)))
             case Complete(place=place, offsets=offsets):
-                self.complete(place, list(offsets))
+                self.reader.complete(place, list(offsets))
             case _:
                 assert_never(instruction)
 
@@ -296,174 +255,7 @@ class Life:
                 self.hear(Lease(is_held=False))
 
         self.world.act(near, until - KILL_S, life=self)
-        self.world.act(self.runners_end, until)
-
-    def runners_end(self) -> None:
-        """The lease has ended and nothing was heard of the node: runners of claimed tasks end themselves."""
-        if self.world.now >= self.lease_until:
-            for run in list(self.runs.values()):
-                if run.is_claimed and run.has_begun:
-                    self.end(run, Ending.DIED)
-
-    # -- runs
-
-    def offer(self, task: Task, session: int) -> None:
-        assert task.key not in self.runs, "a key is run twice at the same time on one node"
-        run = SimRun(task=task, session=session, is_claimed=session > 0)
-        self.runs[task.key] = run
-        self.world.act(
-            lambda: self.start(run), self.world.now + self.world.plan.queue_s * self.world.chance.random()
-        )
-
-    def start(self, run: SimRun) -> None:
-        if run.is_over or not self.is_alive:
-            return
-        if self.is_stopping or (run.is_claimed and not self.may_begin(run)):
-            self.end(run, Ending.RETURNED)
-            return
-        chance, now, key = self.world.chance, self.world.now, run.task.key
-        run.has_begun = True
-        attempt = run.task.attempt if run.session else None
-        self.world.witness.started(key, run, attempt, is_claimed=run.is_claimed)
-        lasts_s = chance.choice((0.01, self.world.plan.long_s)) * chance.random()
-        fate = chance.choices(("done", "failed", "died", "lost"), self.world.plan.fates)[0]
-        if self.world.is_calm:
-            fate = "done"
-        if fate in ("done", "lost") or chance.random() < 0.5:
-            self.world.act(lambda: self.effect(run), now + lasts_s * chance.random())
-        self.world.act(lambda: self.end_as(run, fate), now + lasts_s)
-
-    def may_begin(self, run: SimRun) -> bool:
-        return run.session in (0, self.session) and self.world.now < self.lease_until
-
-    def effect(self, run: SimRun) -> None:
-        if not (run.is_over or run.had_effect):
-            run.had_effect = True
-            self.world.witness.effect(run.task.key)
-
-    def end_as(self, run: SimRun, fate: str) -> None:
-        if fate in ("done", "lost"):
-            self.effect(run)
-        match fate:
-            case "done" if not run.is_over:
-                self.over(run)
-                results = [b"r"] if self.world.chance.random() < 0.3 else ()
-                self.tell(run, Succeeded(keys=[run.task.key], results=results))
-            case "failed":
-                self.end(run, Ending.FAILED)
-            case "died":
-                self.end(run, Ending.DIED)
-            case "lost":
-                self.end(run, Ending.LOST)
-
-    def stop(self, key: int) -> None:
-        run = self.runs.get(key)
-        if run is not None and not run.is_over:
-            self.end(
-                run,
-                self.world.chance.choice((Ending.CANCELLED, Ending.DIED))
-                if run.has_begun
-                else Ending.RETURNED,
-            )
-
-    def over(self, run: SimRun) -> None:
-        run.is_over = True
-        self.world.witness.over(run.task.key, run)
-
-    def end(self, run: SimRun, ending: Ending) -> None:
-        if run.is_over:
-            return
-        self.over(run)
-        record = self.core.record(run.task.key)
-        retry: float | None = None
-        if record is not None and (run.task.attempt or 1) - record.uncounted < record.terms.attempts_max:
-            retry = self.world.chance.uniform(0, 5)
-        ended = Ended(key=run.task.key, ending=ending, error=ending.value, retry_after_s=retry)
-        self.tell(run, Endings(endings=[ended]))
-
-    def tell(self, run: SimRun, event: Event) -> None:
-        def told() -> None:
-            if self.runs.get(run.task.key) is run:
-                del self.runs[run.task.key]
-            self.hear(event)
-
-        self.world.act(told, life=self)
-
-    def check(self, task: Task) -> None:
-        def asked() -> None:
-            if not self.is_alive:
-                return
-            answer = self.world.truth(task.key)
-            self.world.act(
-                lambda: self.hear(CheckAnswered(key=task.key, answer=answer, why="so it said")), life=self
-            )
-
-        self.world.act(asked)
-
-    # -- the consumer
-
-    def assigned(self, number: int, place: Place) -> None:
-        position = self.world.kafka.partitions[number].committed
-        self.assignments[number] = Assignment(place, OffsetWindow(), position)
-        self.fetch(place)
-
-    def revoked(self, number: int) -> None:
-        assignment = self.assignments.pop(number, None)
-        if assignment is not None:
-            self.former.append(assignment)
-            self.hear(Revoked(place=assignment.place))
-
-    def fetch(self, place: Place) -> None:
-        assignment = self.assignments.get(place.partition)
-        if assignment is None or assignment.place != place or self.is_stopping:
-            return
-        self.world.act(
-            lambda: self.fetch(place), self.world.now + self.world.chance.uniform(0.1, 1.0), life=self
-        )
-        log = self.world.kafka.partitions[place.partition].records
-        batch = log[assignment.position : assignment.position + self.world.chance.randint(1, 4)]
-        if batch:
-            offsets = list(range(assignment.position, assignment.position + len(batch)))
-            assignment.position = offsets[-1] + 1
-            assignment.window.deliver(offsets)
-            for stored, offset in zip(batch, offsets, strict=True):
-                self.read(assignment, stored, offset)
-
-    def read(self, assignment: Assignment, stored: Stored, offset: int) -> None:
-        world, key = self.world, stored.key
-        position = 0 if assignment.taken < world.plan.window else WINDOW_RECORDS_MAX
-        assignment.taken += 1
-        terms = world.terms[key]
-        task = Task(key, key, 0, "h", b"", "", 2)
-        record = Record(task, stored.after, assignment.place, offset, terms, b"", stored.uncounted)
-        is_claimed = needs_claim(terms, after=stored.after, position=position, is_marked=stored.is_marked)
-        executed = {key} if key in world.ledger.machine.executed and world.chance.random() < 0.7 else set()
-        if is_claimed or key in self.core or executed or key in world.ledger.machine.executed:
-            self.hear(Arrived(records=[record], executed=executed))
-        elif key not in self.runs:
-            self.hear(Adopted(records=[record]))
-            self.offer(task._replace(attempt=1), 0)
-
-    def complete(self, place: Place, offsets: list[int]) -> None:
-        assignment = self.assignments.get(place.partition)
-        if assignment is not None and assignment.place == place:
-            assignment.window.complete(offsets)
-        elif self.world.completes_for_others:
-            for former in self.former:
-                if former.place == place:
-                    former.window.complete(offsets)
-
-    def committing(self) -> None:
-        self.world.act(self.committing, self.world.now + self.world.chance.uniform(0.2, 3), life=self)
-        if self.cut_until <= self.world.now:
-            self.commit()
-
-    def commit(self) -> None:
-        former = self.former if self.world.completes_for_others else []
-        for assignment in (*former, *self.assignments.values()):
-            offset = assignment.window.to_commit()
-            if offset is not None and self.world.kafka.commit(self, assignment.place.partition, offset):
-                assignment.window.mark_committed(offset)
+        self.world.act(self.runners.lease_ends, until)
 
     # -- ends
 
@@ -478,9 +270,7 @@ class Life:
 
     def die(self) -> None:
         self.is_alive = False
-        for run in self.runs.values():
-            if not run.is_over:
-                self.over(run)
+        self.runners.die()
 
     def __str__(self) -> str:
         return f"{self.name}/{self.session}"
