@@ -17,9 +17,6 @@ from executor import Task
 from tests.claims.kafka import Stored
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from tests.claims.node import Life
 
 

@@ -16,9 +16,6 @@ from cluster.flow_events import Ending
 from executor import Task
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from tests.claims.node import Life
 
 
