@@ -168,7 +168,7 @@ class DeadTasks:
         envelope = one.envelope
         if envelope is None:
             return f"the record at {one.view.place} is no task, it can only be discarded: {one.view.error}"
-        topic = self._submits.topic_for(envelope.handler, envelope.kind, "normal", 1)
+        topic = self._submits.topic_for(envelope.handler, envelope.kind, one.priority, 1)
         if isinstance(topic, Submitted):
             return topic.error or topic.code
         kept = {name: value for name, value in envelope.options.items() if name not in PAST_OPTIONS}

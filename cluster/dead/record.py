@@ -30,11 +30,12 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadRecord:
-    """`value`: the record that died, as it stood in its topic. `attempts`: how it came to that, the oldest first."""
+    """`value`: the record that died, as it stood in `topic` ("" if nobody said). `attempts`: how it came to that, the oldest first."""
 
     reason: str
     value: bytes
     attempts: tuple[Attempt, ...] = ()
+    topic: str = ""
 
 
 class Verb(enum.StrEnum):
@@ -59,8 +60,12 @@ class Settlement:
         return f"{what} by {self.who}"
 
 
-def encode_dead(reason: str, value: bytes, *, attempts: Sequence[Attempt] = ()) -> bytes:
-    details = {"attempts": [list(one) for one in attempts[-ATTEMPTS_MAX:]]} if attempts else {}
+def encode_dead(reason: str, value: bytes, *, attempts: Sequence[Attempt] = (), topic: str = "") -> bytes:
+    details: dict[str, Any] = {}
+    if attempts:
+        details["attempts"] = [list(one) for one in attempts[-ATTEMPTS_MAX:]]
+    if topic:
+        details["topic"] = topic
     return bytes(msgpack.packb([reason[:REASON_CHARACTERS_MAX], value, details]))
 
 
@@ -86,8 +91,12 @@ def decode_dead(value: bytes) -> DeadRecord | Settlement:
             case [reason, record]:
                 return DeadRecord(reason=str(reason), value=bytes(record))
             case [reason, record, dict(details)]:
-                told = details.get("attempts", ())
-                return DeadRecord(reason=str(reason), value=bytes(record), attempts=read_attempts(told))
+                return DeadRecord(
+                    reason=str(reason),
+                    value=bytes(record),
+                    attempts=read_attempts(details.get("attempts", ())),
+                    topic=str(details.get("topic", "")),
+                )
     except Exception:  # msgpack raises several unrelated classes
         pass
     return DeadRecord(reason="the dead record cannot be read", value=value)

@@ -15,18 +15,20 @@ from cluster.dead.record import Attempt, DeadRecord, Settlement, decode_dead, re
 from cluster.envelope import RETRY_OF, Envelope, decode_envelope, decode_key
 from cluster.errors import RecordError
 from cluster.kafka.stored_record import StoredRecord
+from cluster.routing import PRIORITIES
 
 HISTORY = "history"  # option of an envelope: its attempts before the one that was the last
+DEFAULT_PRIORITY = "normal"
 SETTLED_BEFORE = "settled"  # where it does not matter how
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """`envelope` is None for a record that is no task."""
+    """`envelope` is None for a record that is no task. `priority`: of the topic where it stood."""
 
     view: DeadView
-    record: StoredRecord
     envelope: Envelope | None
+    priority: str = DEFAULT_PRIORITY
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +83,12 @@ class Search:
         view = _view(key, record, dead, envelope)
         if is_settled:
             view = replace(view, settled=SETTLED_BEFORE)
-        self.found[name] = Found(view=view, record=record, envelope=envelope)
+        priority = dead.topic.rpartition(".")[2]
+        self.found[name] = Found(
+            view=view,
+            envelope=envelope,
+            priority=priority if priority in PRIORITIES else DEFAULT_PRIORITY,
+        )
 
 
 def is_task(key: bytes, dead: DeadRecord) -> int:

@@ -26,8 +26,8 @@ ATTEMPTS = (
 
 
 def test_a_dead_record_is_read_back_with_its_attempts() -> None:
-    assert decode_dead(encode_dead("why", b"value", attempts=ATTEMPTS)) == DeadRecord(
-        reason="why", value=b"value", attempts=ATTEMPTS
+    assert decode_dead(encode_dead("why", b"value", attempts=ATTEMPTS, topic="q.x.low")) == DeadRecord(
+        reason="why", value=b"value", attempts=ATTEMPTS, topic="q.x.low"
     )
 
 

@@ -109,6 +109,14 @@ def test_a_view_has_the_history_of_the_record_or_else_of_its_envelope() -> None:
     assert found.view.attempts == (AttemptView(attempt=2, at_ms=6, node="n2", error="E2"),)
 
 
+@pytest.mark.parametrize(
+    ("topic", "priority"), [("q.cpu-short.high", "high"), ("", "normal"), ("q.parked", "normal")]
+)
+def test_a_retry_keeps_the_priority_where_it_is_known(topic: str, priority: str) -> None:
+    value = encode_dead("E", encode_envelope(Envelope(handler="h", arguments=b"")), topic=topic)
+    assert search(StoredRecord(0, 0, 1, encode_key(1), value)).found[1].priority == priority
+
+
 def test_one_looks_from_the_first_named_place_on_and_everywhere_if_a_place_is_not_known() -> None:
     assert starts({5: (1, 7), 6: (1, 3), 7: (2, 0)}, [(4, 9)]) == {1: 3, 2: 0, 4: 9}
     assert starts({5: (1, 7), 6: None}, []) is None
