@@ -30,6 +30,7 @@ from cluster.api import (
     Submitted,
     TaskStatus,
 )
+from cluster.call_parts import submit_parts
 from cluster.client import (
     CALLS_AT_ONCE,
     KEYS_BLOCK,
@@ -40,7 +41,7 @@ from cluster.client import (
     caller,
     new_task,
 )
-from cluster.conversation import Ask, Conversation, Steps, parse_addresses, submit_parts
+from cluster.conversation import Ask, Conversation, Steps, parse_addresses
 from cluster.errors import QuorateError
 from cluster.gathering import AsyncGathering
 from cluster.rpc.channel import AsyncChannels

@@ -37,7 +37,8 @@ from cluster.api import (
     Submitted,
     TaskStatus,
 )
-from cluster.conversation import Ask, Conversation, Steps, parse_addresses, submit_parts
+from cluster.call_parts import submit_parts
+from cluster.conversation import Ask, Conversation, Steps, parse_addresses
 from cluster.errors import Exhausted, QuorateError, Refused, Unavailable
 from cluster.gathering import Gathering
 from cluster.rpc.channel import Channels

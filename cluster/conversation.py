@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.api import DeadFilter, NewTask, NodeView, Submitted, TaskState, TaskStatus
+from cluster.call_parts import fitting, key_parts
 from cluster.errors import Exhausted, SettingsError, TaskDead, Unavailable, WaitTimeout
 from cluster.rpc import quorate_pb2 as pb
 from cluster.rpc import wire, wire_settling, wire_tuning
@@ -85,7 +86,7 @@ class Conversation:
         pause_s = PAUSE_FIRST_S
         open_places = list(range(len(tasks)))
         while open_places:
-            batch = _fitting(tasks, open_places)
+            batch = fitting(tasks, open_places)
             request = wire.tasks_to_message(
                 (tasks[place] for place in batch), (keys[place] for place in batch)
             )
@@ -126,7 +127,7 @@ class Conversation:
         """-> list[TaskStatus]."""
         deadline = self._clock() + timeout_s
         statuses: list[TaskStatus] = []
-        for part in _parts(keys):
+        for part in key_parts(keys):
             request = pb.StatusRequest(keys=part, with_result=with_result)
             response = yield from self._call("Status", request, deadline)
             statuses += [wire.status_from_message(message) for message in response.tasks]
@@ -278,7 +279,7 @@ class Conversation:
         """-> list[ResolvedView]. Raises `Refused`, `Unavailable`."""
         deadline = self._clock() + timeout_s
         views = []
-        for part in _parts(keys):
+        for part in key_parts(keys):
             request = pb.ResolveDoubtsRequest(keys=part, decision=decision, who=who)
             response = yield from self._call("ResolveDoubts", request, deadline)
             views += wire_settling.resolved_from_message(response)
@@ -333,24 +334,3 @@ class Conversation:
 
     def _rotate(self) -> None:
         self._current = (self._current + 1) % len(self.addresses)
-
-
-def _parts(keys: Sequence[int]) -> list[list[int]]:
-    return [list(keys[start : start + wire.TASKS_MAX]) for start in range(0, len(keys), wire.TASKS_MAX)]
-
-
-def submit_parts(tasks: Sequence[NewTask]) -> list[Sequence[NewTask]]:
-    """What several calls at a time may carry: while a node works on one, the next is made."""
-    return [tasks[start : start + wire.TASKS_MAX] for start in range(0, len(tasks), wire.TASKS_MAX)]
-
-
-def _fitting(tasks: Sequence[NewTask], places: Sequence[int]) -> list[int]:
-    """As many of `places` as one message carries, at least one; a quarter is left for names and frames."""
-    room_bytes = wire.MESSAGE_BYTES_MAX * 3 // 4
-    chosen: list[int] = []
-    for place in places[: wire.TASKS_MAX]:
-        room_bytes -= len(tasks[place].arguments)
-        if chosen and room_bytes < 0:
-            break
-        chosen.append(place)
-    return chosen
