@@ -96,7 +96,7 @@ class DeadTasks:
         named = [place for text in chosen.places if (place := parse_place(text)) is not None]
         if len(named) < len(chosen.places):
             raise Refused("a place in the dead topic is PARTITION:OFFSET")
-        if not self._results.has_read_all(min(timeout_s, ASK_S)):
+        if not self._results.has_read_all_dead(min(timeout_s, ASK_S)):
             raise Unavailable("this node has not read the whole dead topic yet: ask again, or another node")
         self._await_marks(min(timeout_s, ASK_S))
         until = time.monotonic() + min(SLICE_S, timeout_s / 2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from pyroaring import BitMap64
 
@@ -35,7 +35,7 @@ class Results:
         self._failed = failed
         self._ends = TopicEnds(kafka, [results_topic, dead_topic])
         self._lock = threading.Lock()
-        self._has_read = threading.Condition(self._lock)
+        self._news = threading.Condition(self._lock)
         self._read: dict[tuple[str, int], int] = {}  # (topic, partition) -> all below is in the view
         self._let_go = BitMap64()
         self._values: OrderedDict[int, tuple[bytes | None, str | None, Place]] = OrderedDict()
@@ -77,12 +77,23 @@ class Results:
 
     def has_read_all(self, timeout_s: float) -> bool:
         """True: all that Kafka acknowledged before this call is, or was, in the view. False: not within the time."""
+        return self._has_read({self._results_topic, self._dead_topic}, timeout_s)
+
+    def has_read_all_dead(self, timeout_s: float) -> bool:
+        """The same of the dead topic alone: results may come by the hundred thousand."""
+        return self._has_read({self._dead_topic}, timeout_s)
+
+    def _has_read(self, topics: Set[str], timeout_s: float) -> bool:
         try:
-            ends = {place: end for place, end in self._ends.read(timeout_s).items() if end > 0}
+            ends = {
+                place: end
+                for place, end in self._ends.read(timeout_s).items()
+                if end > 0 and place[0] in topics
+            }
         except Unavailable:
             return False
-        with self._has_read:
-            return self._has_read.wait_for(
+        with self._news:
+            return self._news.wait_for(
                 lambda: all(self._read.get(place, 0) >= end for place, end in ends.items()), timeout_s
             )
 
@@ -100,13 +111,13 @@ class Results:
                 while not self._stopping.is_set():
                     first = consumer.poll(0.2)
                     messages = [] if first is None else [first, *consumer.consume(500, 0)]
-                    with self._has_read:
+                    with self._news:
                         for message in messages:
                             if message.error() is None:
                                 topic, partition, offset = read_place(message)
                                 self._keep(topic, (partition, offset), message.key(), message.value() or b"")
                                 self._read[topic, partition] = offset + 1
-                        self._has_read.notify_all()
+                        self._news.notify_all()
             finally:
                 consumer.close()
         except BaseException as error:
