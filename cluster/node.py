@@ -264,7 +264,7 @@ class Node:
                 **self._submits.counters,
                 **self._dead.counters,
                 **self._doubts.counters,
-                "dead_open": self._results.dead_open_count(),
+                "dead_open": self._dead.open_count(),
             },
         )
         self._tuning = NodeTuning(

@@ -33,6 +33,7 @@ SLICE_S = 3.0  # of one call spent looking
 PAGE_TASKS_MAX = 500
 PAGE_BYTES_MAX = 8 * 1024 * 1024  # half of a message
 ASK_S = 2.0
+COUNTED_KEYS_MAX = 1000  # one by one; of more, a few that are not dead after all do not matter
 RETRY_BOUND_S = 30 * 86_400.0  # an interrupted retry that is run again within this time retries nothing twice
 PAST_OPTIONS = ("history", "failures", "uncounted", "claimed", "due_ms", RETRY_OF)  # of the task that died
 
@@ -90,6 +91,15 @@ class DeadTasks:
             done += self._settle(Verb.DISCARD, settled, who, deadline)
         return SettledPage(tasks=tuple(done), cursor=found.cursor, looked=found.looked, total=found.total)
 
+    def open_count(self) -> int:
+        """Dead tasks that nobody has dealt with."""
+        count, keys = self._results.dead_open(COUNTED_KEYS_MAX)
+        return sum(map(self._is_dead, keys)) if count <= COUNTED_KEYS_MAX else count
+
+    def _is_dead(self, key: int) -> bool:
+        """By the word of the ledger: the record may be of a run whose task succeeded later."""
+        return self._keys.outcome(key) in (Outcome.DEAD, Outcome.ABANDONED)
+
     def _look(self, chosen: DeadFilter, cursor: str, limit: int, timeout_s: float) -> _Slice:
         if cursor and parse_place(cursor) is None:
             raise Refused(f"{cursor[:40]!r} is no cursor: begin with an empty one")
@@ -103,7 +113,7 @@ class DeadTasks:
         search = Search(
             chosen=chosen,
             limit=max(1, min(limit, PAGE_TASKS_MAX)),
-            is_dead=lambda key: self._keys.outcome(key) in (Outcome.DEAD, Outcome.ABANDONED),
+            is_dead=self._is_dead,
             is_settled=self._results.is_settled,
         )
         where = starts(self._results.dead_places(chosen.keys), named) if search.is_by_name else None

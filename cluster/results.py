@@ -71,9 +71,11 @@ class Results:
         with self._lock:
             return self._settled.has(key, place)
 
-    def dead_open_count(self) -> int:
+    def dead_open(self, keys_max: int) -> tuple[int, list[int]]:
+        """How many have a dead record that nobody has dealt with; and which, if they are no more than `keys_max`."""
         with self._lock:
-            return self._settled.open_count()
+            count = self._settled.open_count()
+            return count, self._settled.open_keys() if count <= keys_max else []
 
     def has_read_all(self, timeout_s: float) -> bool:
         """True: all that Kafka acknowledged before this call is, or was, in the view. False: not within the time."""

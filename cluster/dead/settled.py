@@ -45,5 +45,8 @@ class Settled:
         return key in self._settled if key else place in self._places
 
     def open_count(self) -> int:
-        """Dead tasks that nobody has dealt with."""
+        """Tasks with a dead record that nobody has dealt with; a few of them may have succeeded after all."""
         return len(self._dead) - len(self._settled)
+
+    def open_keys(self) -> list[int]:
+        return list(self._dead - self._settled)

@@ -205,6 +205,7 @@ def test_a_dead_record_whose_task_succeeded_after_all_is_none(ground: Ground) ->
     envelope = encode_envelope(Envelope(handler="works", arguments=encode_arguments((), {})))
     ground.store(dead_topic(ground.prefix), encode_key(handle.key), encode_dead("died", envelope))
     assert ground.dead() == []
+    assert ground.counted("dead_open") == 0
 
 
 def test_keys_in_doubt_are_shown_and_an_operator_decides(ground: Ground, tmp_path: Path) -> None:

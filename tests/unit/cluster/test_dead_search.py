@@ -145,6 +145,7 @@ def test_settled_tasks_are_known_by_key_and_records_that_are_no_tasks_by_place()
     ]
     assert [view.knows(1), view.knows(3)] == [True, False]
     assert view.open_count() == 1
+    assert view.open_keys() == [2]
 
 
 def test_a_dead_record_that_is_stored_again_after_its_settlement_stays_settled() -> None:
