@@ -19,6 +19,7 @@ from cluster.kafka.stored_record import StoredRecord, parse_place
 FETCHED_RECORDS = 500
 FETCH_S = 0.2
 READ_AHEAD_KBYTES = 4_096
+FETCH_WAIT_MS = 10  # the next partition is fetched only when the broker has answered for the one before, which is read to its end
 
 
 class TopicSlice:
@@ -36,6 +37,7 @@ class TopicSlice:
                 "enable.auto.commit": False,
                 "log_level": 0,
                 "queued.max.messages.kbytes": READ_AHEAD_KBYTES,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
             }
         )
         try:
@@ -87,7 +89,9 @@ class TopicSlice:
         self._consumer.assign([TopicPartition(self._topic, partition, first)])
         heard_at = time.monotonic()
         while True:
-            for message in self._consumer.consume(FETCHED_RECORDS, FETCH_S):
+            arrived = self._consumer.poll(FETCH_S)  # `consume` would wait for as many as it may give
+            messages = [] if arrived is None else [arrived, *self._consumer.consume(FETCHED_RECORDS, 0)]
+            for message in messages:
                 offset = message.offset()
                 if message.error() is not None or offset is None or message.partition() != partition:
                     continue
