@@ -209,6 +209,7 @@ def test_a_dead_record_whose_task_succeeded_after_all_is_none(ground: Ground) ->
 
 
 def test_keys_in_doubt_are_shown_and_an_operator_decides(ground: Ground, tmp_path: Path) -> None:
+    ground.client.pause("handler:works")  # what is parked of it stays there
     with ledger_member(ground.client, tmp_path) as member:
         # Given
         done, undone, fine = member.reserve(3)
@@ -229,6 +230,10 @@ def test_keys_in_doubt_are_shown_and_an_operator_decides(ground: Ground, tmp_pat
         ]
         assert {one.session for one in page.doubts} == {member.session}
         assert page.doubts[0].session_open
+        [page] = ground.client.doubts([done, fine], with_tasks=True)
+        [shown] = page.doubts
+        assert (shown.key, shown.handler, shown.submitted_ms) == (done, "works", 17)
+        assert shown.arguments == envelope.arguments
         assert ground.counted("in_doubt") == 2
         # When
         first = ground.client.resolve_doubts([done, fine], "executed", who="tester")
@@ -245,6 +250,7 @@ def test_keys_in_doubt_are_shown_and_an_operator_decides(ground: Ground, tmp_pat
         assert "is executed" in ground.client.resolve_doubts([done], "retry")[0].error
         counters = [ground.counted(f"doubt_resolved_{word}") for word in ("executed", "retry")]
         assert counters == [1, 1]
+    ground.client.resume("handler:works")
 
 
 def test_all_submits_of_one_value_are_one_task(ground: Ground, tmp_path: Path) -> None:
