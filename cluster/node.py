@@ -10,7 +10,7 @@ parts, `node_tuning.py` carries the replicated limits to the parts.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cluster.api import (
     DeadFilter,
@@ -29,6 +29,7 @@ from cluster.api import (
     TaskStatus,
 )
 from cluster.broadcast import NodeNews, encode_news
+from cluster.errors import SettingsError
 from cluster.flow_thread import FlowThread
 from cluster.kafka.confluent import PROMPT_LINGER_MS, TaskProducer, group_consumer
 from cluster.kafka.consumer import LaneConsumer
@@ -55,7 +56,7 @@ from cluster.routing import (
 from cluster.settings import NodeSettings
 from cluster.told import Told
 from consensus import ConsensusError, KeyService, Outcome, SyncMode, TlsFiles
-from executor import Executor, Lane
+from executor import Executor, Guarantee, Handler, Lane
 from executor import Outcome as RunOutcome
 
 MARKS_WITHIN_S = 3.0  # at the end of a node: for the marks of what has run; unmarked, it would run again
@@ -120,6 +121,7 @@ class Node:
             )
             self._build_answers()
             self._executor.start()
+            _require_available(self._executor.handlers.values())
             self._limiting.apply(self._executor)
             self._labels.start(self._keys, self._executor)
             self._results.start()
@@ -330,3 +332,13 @@ class Node:
         if self.failure is None:
             self.failure = error
         self.failed.set()
+
+
+def _require_available(handlers: Iterable[Handler]) -> None:
+    """The executor asks checks, but the way of claimed tasks from Kafka to their marks is not open yet."""
+    for each in handlers:
+        guarantee = each.promises()
+        if guarantee is not Guarantee.AT_LEAST_ONCE:
+            raise SettingsError(
+                f"handler {each.name!r}: guarantee '{guarantee}' is not available in a cluster yet; use 'at-least-once'"
+            )

@@ -17,6 +17,7 @@ from executor.errors import (
 )
 from executor.executor import Executor
 from executor.handlers.declaration import Handler
+from executor.handlers.guarantee import CheckTerms, CheckWhen, Guarantee
 from executor.handlers.hooks import on_worker_start, on_worker_stop
 from executor.handlers.registry import handler
 from executor.payload import (
@@ -29,6 +30,8 @@ from executor.payload import (
 from executor.retries import Again, GiveUp, Retry, decide, fault_of
 from executor.submission import TaskFuture
 from executor.task import (
+    Answer,
+    CheckResult,
     ExecutorStatistics,
     Fault,
     Form,
@@ -51,6 +54,10 @@ from executor.task import (
 __all__ = [
     "PAYLOAD_BYTES_MAX",
     "Again",
+    "Answer",
+    "CheckResult",
+    "CheckTerms",
+    "CheckWhen",
     "Context",
     "Executor",
     "ExecutorError",
@@ -60,6 +67,7 @@ __all__ = [
     "Fault",
     "Form",
     "GiveUp",
+    "Guarantee",
     "Handler",
     "HandlerError",
     "HandlerLoadError",

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from executor.checked import answered
+from executor.handlers.declaration import Handler
 from executor.lanes.scheduler import Scheduler
 from executor.runners.contract import Killed
 from executor.task import Fault, Outcome, Sample, Status, Task
@@ -28,6 +30,8 @@ class Accounts:
         self.outcomes: list[Outcome] = []
         self.counts = dict.fromkeys(Status, 0)
         self.is_stopping = False
+        self.asked = 0  # checks, ever
+        self._questions: dict[int, tuple[str, Handler | None]] = {}  # seq -> of this handler, declared so
         self._scheduler = scheduler
         self._cancelled: dict[int, int] = {}  # number of a task -> its runner
         self._kill_at_s: dict[int, float] = {}  # of these, those that may be killed for it
@@ -36,6 +40,22 @@ class Accounts:
         """It ends without a runner."""
         self.counts[status] += 1
         self.outcomes.append(Outcome(task.seq, task.key, status, None, error))
+
+    def ask(self, seq: int, handler: str, declared: Handler | None) -> None:
+        """What ends under this number is the check of `handler`."""
+        self._questions[seq] = handler, declared
+
+    def take(self) -> list[Outcome]:
+        """The outcomes that are not reported yet; of checks they are the answers, and count for nothing else."""
+        outcomes, self.outcomes = self.outcomes, []
+        if self._questions:
+            for at, outcome in enumerate(outcomes):
+                question = self._questions.pop(outcome.seq, None)
+                if question is not None:
+                    outcomes[at] = answered(outcome, *question)
+                    self.counts[outcome.status] -= 1
+                    self.asked += 1
+        return outcomes
 
     # Cancellation.
 

@@ -18,7 +18,7 @@ from executor import gauges
 from executor.errors import ExecutorError, ExecutorStopped, HandlerLoadError
 from executor.handlers.declaration import Handler
 from executor.handlers.registry import registered
-from executor.intake import Intake
+from executor.intake import Intake, Questions
 from executor.owner import Owner, Reports
 from executor.payload import encode_arguments
 from executor.submission import Function, TaskFuture, locate
@@ -110,6 +110,13 @@ class Executor:
     def offer(self, tasks: Sequence[Task]) -> None:
         """Takes all tasks or none: ExecutorFull above the bound, ExecutorStopped when not running. `seq` is yours, from 0 up."""
         self._intake.offer(tasks)
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Asks the checks of these tasks' handlers, instead of running them: like `offer`, and each outcome has its answer in `checked`.
+
+        Whatever goes wrong with a question, the answer is UNKNOWN, with the reason. A `seq` is either run or asked at a time.
+        """
+        self._intake.offer(Questions(tasks))
 
     def room(self, lane: Lane) -> int:
         """How many more tasks of this lane it wants now: about half a second of work."""

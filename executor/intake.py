@@ -26,6 +26,10 @@ Answer = TypeVar("Answer")
 Item = Sequence[Task] | Callable[[], None]
 
 
+class Questions(tuple[Task, ...]):
+    """Tasks whose checks are to be asked, in the place of tasks that are to be run."""
+
+
 class Intake:
     """`held`: tasks that were taken and have not been reported as ended yet."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, assert_never
 
@@ -17,7 +17,8 @@ from executor import gauges
 from executor.accounts import Accounts
 from executor.errors import HandlerError
 from executor.handlers.declaration import Handler
-from executor.intake import Intake
+from executor.handlers.guarantee import check_name
+from executor.intake import Intake, Item, Questions
 from executor.labels.labels import Labels
 from executor.lanes.instructions import Drain, Instruction, Kill, Recall, Renice, Resize, Send, Start
 from executor.lanes.scheduler import Scheduler
@@ -83,9 +84,11 @@ class Owner:
         self.is_up = threading.Event()
         self.thread = threading.Thread(target=self._own, name="executor", daemon=True)
         self._handlers, self._intake, self._reports = handlers, intake, reports
-        self._labels = Labels(handlers)
+        self._checks: dict[str, Handler] = {}  # as handlers, under names of their own
+        self._callable: dict[str, Handler] = dict(handlers)  # both
+        self._labels = Labels(self._callable)
         self._scheduler = Scheduler(
-            self._labels, handlers=handlers, workers=workers, cores=cores, limits=limits
+            self._labels, handlers=self._callable, workers=workers, cores=cores, limits=limits
         )
         self._accounts = Accounts(self._scheduler)
         self._crew = Crew(modules, intake.fd)
@@ -105,7 +108,7 @@ class Owner:
 
     def learn(self, function: Function) -> None:
         """A function to be run under its name; each runner hears of it before its first task."""
-        self._handlers[function.name] = function.declaration
+        self._handlers[function.name] = self._callable[function.name] = function.declaration
         self._functions[function.name] = function.fields
 
     def stop(self, grace_s: float) -> None:
@@ -176,6 +179,7 @@ class Owner:
             ),
             died=counts[Status.DIED],
             runners=runners,
+            asked=self._accounts.asked,
         )
 
     # The thread.
@@ -206,7 +210,8 @@ class Owner:
             for runner in crew.gone(now):
                 self._heed_all(now)
                 self._bury(runner, now)
-        self._accept(now)
+        for item in self._intake.take():
+            self._accept(item, now)
         if now >= self._tick_s:
             self._tick(now)
         self._scheduler.tick(now)
@@ -232,34 +237,41 @@ class Owner:
         )  # all tasks have ended: only stop hooks may still run
         return time.monotonic() >= self._stop_s + hooks_s
 
-    def _accept(self, now: float) -> None:
-        for item in self._intake.take():
-            if callable(item):
-                item()
-            else:
-                self._take_in(item, now)
+    def _accept(self, item: Item, now: float) -> None:
+        if callable(item):
+            item()
+        elif isinstance(item, Questions):
+            self._ask(item, now)
+        else:
+            self._take_in(item, self._handlers, now)
 
-    def _take_in(self, tasks: Sequence[Task], now: float) -> None:
+    def _ask(self, questions: Questions, now: float) -> None:
+        """The check of a task is a task of the check."""
+        tasks = [task._replace(handler=check_name(task.handler)) for task in questions]
+        for question, task in zip(questions, tasks, strict=True):
+            self._accounts.ask(task.seq, question.handler, self._checks.get(task.handler))
+        self._take_in(tasks, self._checks, now)
+
+    def _take_in(self, tasks: Sequence[Task], handlers: Mapping[str, Handler], now: float) -> None:
         self._accepted += len(tasks)
         self._tick_s = min(self._tick_s, now + TICK_S)
-        handlers = self._handlers
         good = [task for task in tasks if task[3] in handlers and len(task[4]) <= PAYLOAD_BYTES_MAX]
         if len(good) < len(tasks):
             for task in tasks:
                 if task.handler not in handlers or len(task.arguments) > PAYLOAD_BYTES_MAX:
-                    self._refuse(task)
+                    self._refuse(task, handlers)
         if self._stop_s is None:
             self._scheduler.offer(good, now)
         else:
             for task in good:
                 self._accounts.end(task, Status.RETURNED)
 
-    def _refuse(self, task: Task) -> None:
-        if task.handler in self._handlers:
+    def _refuse(self, task: Task, handlers: Mapping[str, Handler]) -> None:
+        if task.handler in handlers:
             text = f"PayloadError: {len(task.arguments)} bytes of arguments, the limit is {PAYLOAD_BYTES_MAX}"
             self._accounts.end(task, Status.FAILED, text)
         else:
-            text = f"no handler is named {task.handler!r}; known: {', '.join(sorted(self._handlers)[:20])}"
+            text = f"no handler is named {task.handler!r}; known: {', '.join(sorted(handlers)[:20])}"
             self._accounts.end(task, Status.UNKNOWN_HANDLER, text)
 
     def _tick(self, now: float) -> None:
@@ -374,7 +386,10 @@ class Owner:
             raise ValueError(f"protocol {protocol}, here it is {PROTOCOL}")
         for fields in declared:
             handler = Handler.from_fields(fields)
-            self._handlers[handler.name] = handler
+            self._handlers[handler.name] = self._callable[handler.name] = handler
+            check = handler.check_handler()
+            if check is not None:
+                self._checks[check.name] = self._callable[check.name] = check
         runner.is_ready = True
         self._scheduler.ready(runner.number, now)
         self.is_up.set()
@@ -400,7 +415,7 @@ class Owner:
 
     def _report(self) -> None:
         accepted, self._accepted = self._accepted, 0
-        outcomes, self._accounts.outcomes = self._accounts.outcomes, []
+        outcomes = self._accounts.take()
         self._intake.account(self._scheduler.rooms(), accepted=accepted, ended=len(outcomes))
         progress, self._progress = self._progress, []
         changes = self._scheduler.label_changes()
@@ -432,10 +447,7 @@ class Owner:
         for runner in tuple(self._crew.runners.values()):
             self._bury(runner, now)
         for item in self._intake.close():
-            if callable(item):
-                item()
-            else:
-                self._take_in(item, now)
+            self._accept(item, now)
         self._report()
 
 

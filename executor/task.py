@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import NamedTuple
 
 
@@ -102,9 +102,25 @@ class Fault(NamedTuple):
     is_final: bool = False
 
 
+class Answer(Enum):
+    """What a check says of a task: did it happen?"""
+
+    DONE = "done"
+    NOT_DONE = "not done"
+    UNKNOWN = "unknown"
+
+
+class CheckResult(NamedTuple):
+    """An answer and, for people, where it comes from."""
+
+    answer: Answer
+    why: str = ""
+
+
 class Outcome(NamedTuple):
     """How one task ended. `result` is encoded; `error` is "Type: message"; times are 0.0 when unknown or not sampled. `output`: what it
-    printed and logged, its last part. `fault`: of one that FAILED in a runner."""
+    printed and logged, its last part. `fault`: of one that FAILED in a runner. `checked`: not the task was run but its check was asked, and
+    this is the answer, however that ended."""
 
     seq: int
     key: int
@@ -116,6 +132,7 @@ class Outcome(NamedTuple):
     cpu_s: float = 0.0
     output: str | None = None
     fault: Fault | None = None
+    checked: CheckResult | None = None
 
 
 class Progress(NamedTuple):
@@ -193,7 +210,8 @@ class RunnerStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorStatistics:
-    """A picture of the executor at one moment. `failed` counts FAILED, TIMED_OUT and UNKNOWN_HANDLER."""
+    """A picture of the executor at one moment. `failed` counts FAILED, TIMED_OUT and UNKNOWN_HANDLER; `asked` checks, which count nowhere
+    else."""
 
     lanes: Mapping[Lane, LaneStatistics]
     handlers: Mapping[str, HandlerStatistics]
@@ -202,6 +220,7 @@ class ExecutorStatistics:
     failed: int
     died: int
     runners: tuple[RunnerStatistics, ...] = ()
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,12 @@ recorded, `context.logger` and prints are kept, the time limit strikes. What the
         ran = run(thumbnail, "cat.png", width=64, key=7)
         assert ran.value == "cat-64.png"
         assert ran.progress[-1].done == 1
+
+`check` asks the handler's check, as after a crash:
+
+    def test_a_payment_that_was_made_is_found() -> None:
+        run(pay, "order-7", 100, key=7)
+        assert check(pay, "order-7", 100, key=7).answer is Answer.DONE
 """
 
 from __future__ import annotations
@@ -24,14 +30,15 @@ from types import FrameType
 from typing import Any
 
 from executor.context import Context
-from executor.errors import TimeLimitExceeded
+from executor.errors import HandlerError, TimeLimitExceeded
 from executor.handlers.declaration import Handler
 from executor.handlers.registry import Registered, place, registered
 from executor.payload import decode_value, encode_arguments, encode_value
 from executor.runners.inside.calls import Known, Misfit
 from executor.runners.inside.meter import Meter
 from executor.runners.inside.output import Capture, Output
-from executor.task import Progress, Sample
+from executor.runners.inside.questions import question
+from executor.task import Answer, CheckResult, Progress, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,39 @@ def run(
         output=capture.take() or "",
         sample=sample,
     )
+
+
+def check(
+    function: Callable[..., Any],
+    /,
+    *args: object,
+    key: int = 1,
+    attempt: int = 2,
+    kind: str = "",
+    timeout_s: float | None = None,
+    **kwargs: object,
+) -> CheckResult:
+    """Asks the check of the handler `function` about this task, in this thread; `timeout_s` None: its check_timeout_s.
+
+    Whatever the check does, the answer is a result; too late is UNKNOWN. Raises HandlerError for a handler without a check.
+    """
+    found = question(_registered(function))
+    if found is None:
+        name = getattr(function, "__name__", function)
+        raise HandlerError(f"handler {name!r} has no check: give it one with @handler(check=...)")
+    known = Known(found, found.declaration.name)
+    context = Context(key=key, attempt=attempt, handler=known.handler, kind=kind)
+    positional, named = known.arguments(encode_arguments(args, kwargs), lambda: context)
+    limit_s = timeout_s if timeout_s is not None else known.timeout_s
+    try:
+        if known.is_async:
+            answer, why = asyncio.run(_limited(known, limit_s, positional, named))
+        else:
+            with _struck_after(limit_s, known.handler):
+                answer, why = known.function(*positional, **named)
+    except TimeLimitExceeded:
+        return CheckResult(Answer.UNKNOWN, f"the check did not answer within {limit_s:g} s")
+    return CheckResult(Answer(answer), why)
 
 
 def _registered(function: Callable[..., Any]) -> Registered:

@@ -9,25 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable
-from enum import Enum
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from executor.context import Context
 from executor.errors import HandlerError
-
-
-class Answer(Enum):
-    DONE = "done"
-    NOT_DONE = "not done"
-    UNKNOWN = "unknown"
-
-
-class CheckResult(NamedTuple):
-    """An answer and, for people, where it comes from."""
-
-    answer: Answer
-    why: str = ""
-
+from executor.task import Answer, CheckResult
 
 Said = CheckResult | Answer | bool | None
 

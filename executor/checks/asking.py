@@ -11,10 +11,11 @@ import inspect
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from executor.checks.answer import Answer, Check, CheckResult, Said, read_answer
+from executor.checks.answer import Check, Said, read_answer
 from executor.checks.callback_check import CallbackCheck
 from executor.checks.trouble import scrubbed, unknown
 from executor.context import Context
+from executor.task import Answer, CheckResult
 
 
 def ask(

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from executor.checks.answer import CheckResult
 from executor.checks.sql_check import read_row
 from executor.checks.sql_text import TABLE, SqlText, is_duplicate, is_sqlite, require_transaction
 from executor.checks.trouble import unknown
 from executor.context import Context
 from executor.errors import AlreadyMarked
+from executor.task import CheckResult
 
 
 class AsyncSqlCheck:

@@ -47,6 +47,11 @@ class CallbackCheck:
         name = target if isinstance(target, str) else getattr(target, "__qualname__", type(target).__name__)
         return f"checks.callback({name!r})"
 
+    @property
+    def is_coroutine(self) -> bool:
+        """False of a name that was not imported yet."""
+        return inspect.iscoroutinefunction(self._target if self._function is None else self._function)
+
     def load(self) -> Callable[..., Said | Awaitable[Said]]:
         """Imports the function if that was not done yet. Raises HandlerLoadError with the reason."""
         if self._function is None:
@@ -80,6 +85,13 @@ def as_check(given: object) -> Check:
     if isinstance(given, str) or callable(given):
         return CallbackCheck(given)
     raise HandlerError(f"check={given!r} is no check: use one of executor.checks, or a function")
+
+
+def is_coroutine(check: Check) -> bool:
+    """Asking it takes an event loop, as far as can be told without importing anything."""
+    if isinstance(check, CallbackCheck):
+        return check.is_coroutine
+    return inspect.iscoroutinefunction(type(check).__call__)
 
 
 def _has_context(function: Callable[..., object]) -> bool:

@@ -16,12 +16,13 @@ from email.message import EmailMessage
 from email.parser import BytesHeaderParser
 from enum import Enum
 
-from executor.checks.answer import Answer, CheckResult, require_settle, require_timeout
+from executor.checks.answer import require_settle, require_timeout
 from executor.checks.deadline import Deadline
 from executor.checks.identity import public_identity, require_scope
 from executor.checks.trouble import unknown
 from executor.context import Context
 from executor.errors import HandlerError
+from executor.task import Answer, CheckResult
 
 SETTLE_S = 120.0  # from accepted to visible; a server that is busy or greylists a copy takes minutes
 TIMEOUT_S = 20.0

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from executor.checks.answer import Answer, CheckResult
 from executor.checks.identity import identity, require_scope
 from executor.checks.trouble import unknown
 from executor.context import Context
 from executor.errors import AlreadyMarked, HandlerError
+from executor.task import Answer, CheckResult
 
 ATTEMPTS_TIDIED_MAX = 100
 

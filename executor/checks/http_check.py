@@ -14,19 +14,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from executor.checks.answer import (
-    Answer,
-    CheckResult,
-    Said,
-    read_answer,
-    require_settle,
-    require_timeout,
-)
+from executor.checks.answer import Said, read_answer, require_settle, require_timeout
 from executor.checks.deadline import Deadline
 from executor.checks.identity import public_identity, require_scope
 from executor.checks.trouble import scrubbed, unknown
 from executor.context import Context
 from executor.errors import HandlerError
+from executor.task import Answer, CheckResult
 
 HEADER = "Idempotency-Key"
 TIMEOUT_S = 10.0

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from executor.checks.answer import Answer, CheckResult
 from executor.checks.sql_text import TABLE, SqlText, is_duplicate, is_sqlite, require_transaction
 from executor.checks.trouble import unknown
 from executor.context import Context
 from executor.errors import AlreadyMarked
+from executor.task import Answer, CheckResult
 
 
 class SqlCheck:

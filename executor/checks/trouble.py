@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-from executor.checks.answer import Answer, CheckResult
+from executor.task import Answer, CheckResult
 
 WHY_CHARS_MAX = 300
 _READ_CHARS_MAX = 4_000  # of an endless error; the patterns below are not run over more

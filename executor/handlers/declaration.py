@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from executor.errors import HandlerError
+from executor.handlers.guarantee import (
+    CHECK_OF,
+    CheckTerms,
+    Guarantee,
+    check_name,
+    parse_guarantee,
+    require_check,
+    require_check_timeout,
+)
 from executor.retries import Retry
-from executor.task import Lane
+from executor.task import Lane, Resource
 
 NAME_CHARS_MAX = 200
 
@@ -18,11 +27,12 @@ class Handler:
 
     `isolate`: always alone in a process, so that it can surely be killed. `max_running`: how many of it may run at once on one node.
     `recycle_after`: a process is replaced after so many tasks of it, for handlers that leak. `retry` None: one attempt.
+    `guarantee` None: the cluster's default. `check` None: it has none.
     """
 
     name: str
     lane: Lane | None = None
-    guarantee: str = "at-least-once"
+    guarantee: Guarantee | None = None
     timeout_s: float | None = None
     version: str = "1"
     is_async: bool = False
@@ -30,16 +40,14 @@ class Handler:
     max_running: int | None = None
     recycle_after: int | None = None
     retry: Retry | None = Retry()  # noqa: RUF009 - frozen: one default for all
+    check: CheckTerms | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or len(self.name) > NAME_CHARS_MAX:
+        if not self.name or len(self.name.removeprefix(CHECK_OF)) > NAME_CHARS_MAX:
             raise HandlerError(f"handler name {self.name!r}: give it 1 to {NAME_CHARS_MAX} characters")
-        if self.guarantee in ("at-most-once", "exactly-once"):
-            raise HandlerError(
-                f"handler {self.name!r}: guarantee {self.guarantee!r} is not available yet; use 'at-least-once'"
-            )
-        if self.guarantee != "at-least-once":
-            raise HandlerError(f"handler {self.name!r}: unknown guarantee {self.guarantee!r}")
+        require_check(self.name, self.guarantee, has_check=self.check is not None)
+        if self.check is not None:
+            require_check_timeout(self.name, self.check.timeout_s)
         if self.timeout_s is not None and not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
             raise HandlerError(f"handler {self.name!r}: timeout_s is {self.timeout_s}; give seconds above 0")
         if self.retry is not None and not isinstance(self.retry, Retry):
@@ -52,13 +60,44 @@ class Handler:
                     f"handler {self.name!r}: {option} is {count!r}; give a whole number from 1"
                 )
 
+    def promises(
+        self, *, default: Guarantee = Guarantee.AT_LEAST_ONCE, wanted: Guarantee | None = None
+    ) -> Guarantee:
+        """What holds for a task of it: `default` is the cluster's, `wanted` what its submit said. Raises HandlerError if that cannot be."""
+        own = self.guarantee or default
+        if wanted is not None and wanted is not own and own is not Guarantee.AT_LEAST_ONCE:
+            raise HandlerError(
+                f"handler {self.name!r} is {own}, so a task of it cannot be {wanted}; only tasks of at-least-once handlers may ask for "
+                "another guarantee"
+            )
+        promised = wanted or own
+        if promised is Guarantee.EXACTLY_ONCE:
+            require_check(self.name, promised, has_check=self.check is not None)
+        return promised
+
+    def check_handler(self) -> Handler | None:
+        """Its check, as the handler that the executor takes it for: like it, but for what follows from the check itself."""
+        if self.check is None:
+            return None
+        waits = self.lane is not None and self.lane.resource is Resource.IO
+        return replace(
+            self,
+            name=check_name(self.name),
+            lane=Lane.IO_SHORT if waits else None,
+            guarantee=None,
+            timeout_s=self.check.timeout_s,
+            is_async=self.check.is_async,
+            retry=None,
+            check=None,
+        )
+
     def to_fields(self) -> list[object]:
         """As plain values, for the hello of a worker."""
         lane = None if self.lane is None else self.lane.value
         return [
             self.name,
             lane,
-            self.guarantee,
+            None if self.guarantee is None else self.guarantee.value,
             self.timeout_s,
             self.version,
             self.is_async,
@@ -66,6 +105,7 @@ class Handler:
             self.max_running,
             self.recycle_after,
             None if self.retry is None else self.retry.to_fields(),
+            None if self.check is None else self.check.to_fields(),
         ]
 
     @staticmethod
@@ -75,7 +115,7 @@ class Handler:
             case [
                 str(name),
                 str() | None as lane,
-                str(guarantee),
+                str() | None as guarantee,
                 float() | int() | None as timeout_s,
                 str(version),
                 bool(is_async),
@@ -83,11 +123,12 @@ class Handler:
                 int() | None as max_running,
                 int() | None as recycle_after,
                 list() | None as retry,
+                list() | None as check,
             ]:
                 return Handler(
                     name=name,
                     lane=None if lane is None else parse_lane(name, lane),
-                    guarantee=guarantee,
+                    guarantee=parse_guarantee(name, guarantee),
                     timeout_s=timeout_s,
                     version=version,
                     is_async=is_async,
@@ -95,6 +136,7 @@ class Handler:
                     max_running=max_running,
                     recycle_after=recycle_after,
                     retry=None if retry is None else Retry.from_fields(retry),
+                    check=None if check is None else CheckTerms.from_fields(check),
                 )
         raise HandlerError(f"a worker declared a handler that makes no sense: {fields!r}")
 

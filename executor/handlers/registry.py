@@ -5,11 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from executor.errors import HandlerError
+from executor.handlers.checking import read_check
 from executor.handlers.declaration import Handler, parse_lane
+from executor.handlers.guarantee import CHECK_OF, CHECK_TIMEOUT_S, parse_guarantee
 from executor.retries import Retry
+
+if TYPE_CHECKING:
+    from executor.checks import Check
+    from executor.handlers.checking import CheckGiven
 
 F = TypeVar("F", bound=Callable[..., Any])
 RETRY = Retry()  # of a handler that says nothing; why: executor/retries.py
@@ -20,7 +26,7 @@ class Registered:
     """A declaration with its function; `wants_context`: the function has a parameter named `context`.
 
     `signature` None: it cannot be known, as of some functions written in C. `is_declared` False: a function that was submitted as it is,
-    whose caller may fill `context` with something else.
+    whose caller may fill `context` with something else. `check`: of an exactly-once handler, as it is called.
     """
 
     declaration: Handler
@@ -28,6 +34,7 @@ class Registered:
     signature: inspect.Signature | None
     wants_context: bool
     is_declared: bool = True
+    check: Check | None = None
 
 
 _registered: dict[str, Registered] = {}
@@ -45,7 +52,11 @@ def handler(
     *,
     name: str | None = None,
     lane: str | None = None,
-    guarantee: str = "at-least-once",
+    guarantee: str | None = None,
+    check: CheckGiven | None = None,
+    check_when: str = "recovery",
+    check_timeout_s: float = CHECK_TIMEOUT_S,
+    settle_s: float | None = None,
     timeout_s: float | None = None,
     version: str = "1",
     isolate: bool = False,
@@ -59,7 +70,11 @@ def handler(
     *,
     name: str | None = None,
     lane: str | None = None,
-    guarantee: str = "at-least-once",
+    guarantee: str | None = None,
+    check: CheckGiven | None = None,
+    check_when: str = "recovery",
+    check_timeout_s: float = CHECK_TIMEOUT_S,
+    settle_s: float | None = None,
     timeout_s: float | None = None,
     version: str = "1",
     isolate: bool = False,
@@ -69,6 +84,8 @@ def handler(
 ) -> F | Callable[[F], F]:
     """Declares a function or coroutine function as a handler and returns it unchanged. The options are those of `Handler`.
 
+    `check`: one of `executor.checks`, a function with the handler's parameters, or "module:function"; asked before a run that may be a
+    second one, with `check_when="always"` before each. `settle_s`: how long an effect may be on its way, if the check should not say it.
     Raises HandlerError for a wrong declaration and for a name that another function already has.
     """
 
@@ -76,11 +93,18 @@ def handler(
         if not callable(target):
             raise HandlerError(f"@handler was put on {target!r}, which cannot be called")
         chosen = name if name is not None else str(getattr(target, "__name__", ""))
+        if chosen.startswith(CHECK_OF):
+            raise HandlerError(
+                f"handler {chosen!r}: names that begin with {CHECK_OF!r} are those of checks; choose another"
+            )
         signature = inspect.signature(target)
+        asked, terms = read_check(
+            chosen, check, when=check_when, timeout_s=check_timeout_s, settle_s=settle_s
+        )
         declaration = Handler(
             name=chosen,
             lane=None if lane is None else parse_lane(chosen, lane),
-            guarantee=guarantee,
+            guarantee=parse_guarantee(chosen, guarantee),
             timeout_s=timeout_s,
             version=version,
             is_async=inspect.iscoroutinefunction(target),
@@ -88,6 +112,7 @@ def handler(
             max_running=max_running,
             recycle_after=recycle_after,
             retry=retry,
+            check=terms,
         )
         known = _registered.get(chosen)
         if known is not None and place(known.function) != place(target):
@@ -100,6 +125,7 @@ def handler(
             function=target,
             signature=signature,
             wants_context="context" in signature.parameters,
+            check=asked,
         )
         return target
 

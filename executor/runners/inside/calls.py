@@ -14,10 +14,12 @@ from typing import Any
 from executor.context import Context
 from executor.errors import HandlerError, PayloadError, RetryLater, TaskCancelled, TimeLimitExceeded
 from executor.handlers.functions import Functions
+from executor.handlers.guarantee import checked_handler
 from executor.handlers.registry import Registered
 from executor.payload import decode_arguments, encode_arguments, encode_value
 from executor.retries import class_names
 from executor.runners.inside.meter import Pace
+from executor.runners.inside.questions import question
 from executor.task import Fault, Status
 
 ERROR_CHARS_MAX = 2_000
@@ -159,6 +161,9 @@ class Calls:
 
     def _find(self, handler: str) -> Registered:
         registered = self._handlers.get(handler)
+        if registered is None and (name := checked_handler(handler)) is not None:
+            declared = self._handlers.get(name)
+            registered = None if declared is None else question(declared)
         if registered is None:
             try:
                 registered = self._functions.find(handler)

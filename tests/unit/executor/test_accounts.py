@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from executor.accounts import Accounts
+from executor.checked import answered
 from executor.handlers.declaration import Handler
 from executor.labels.labels import Labels
 from executor.lanes.instructions import Send, Start
 from executor.lanes.scheduler import Scheduler
+from executor.payload import encode_value
 from executor.runners.contract import Killed
-from executor.task import Form, Lane, Status, Task
+from executor.task import Answer, Form, Lane, Outcome, Status, Task
 
 pytestmark = pytest.mark.unit
 
@@ -45,7 +47,7 @@ SAMPLE = [0.001, 0.001, 0.0, 0.0, 0.0, 0, 0.0, True]
 
 
 def ended(number: int, status: Status) -> list[object]:
-    return [number, status.value, b"r", "why", "trace", SAMPLE, "printed"]
+    return [number, status.value, b"r", "why", "trace", SAMPLE, "printed", None]
 
 
 def test_an_answer_that_comes_twice_or_after_the_verdict_counts_once() -> None:
@@ -63,7 +65,7 @@ def test_what_a_handler_left_behind_goes_with_its_outcome() -> None:
     books = Books(1)
     books.accounts.ended(books.runner, [ended(books.numbers[0], Status.FAILED)], 1.0)
     (outcome,) = books.accounts.outcomes
-    assert outcome == (1, 1, Status.FAILED, b"r", "why", "trace", 0.001, 0.001, "printed")
+    assert outcome == (1, 1, Status.FAILED, b"r", "why", "trace", 0.001, 0.001, "printed", None, None)
 
 
 @pytest.mark.parametrize(
@@ -133,3 +135,50 @@ def test_a_task_that_waits_is_cancelled_at_once() -> None:
     assert books.accounts.cancel(5, 0.0, None) is True
     assert books.statuses() == {5: Status.CANCELLED}
     assert books.accounts.cancel(6, 0.0, None) is False
+
+
+def test_a_question_ends_in_an_answer_and_counts_as_no_task() -> None:
+    books = Books(2)
+    books.accounts.ask(1, "pay", None)
+    books.accounts.end(Task(2, 2, 1, "h", b""), Status.RETURNED)
+    said = [books.numbers[0], "done", encode_value(["not done", "no row 1"]), None, None, SAMPLE, None, None]
+    books.accounts.ended(books.runner, [said], 1.0)
+    other, asked = books.accounts.take()
+    assert other.checked is None
+    assert asked.checked == (Answer.NOT_DONE, "no row 1")
+    assert asked.result is None
+    assert (books.accounts.counts[Status.DONE], books.accounts.asked) == (0, 1)
+    books.accounts.end(Task(1, 1, 1, "h", b""), Status.DONE)
+    assert books.accounts.take()[0].checked is None  # its number is free again
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        (Outcome(1, 1, Status.DONE), "the check of 'pay' gave no answer that can be read"),
+        (
+            Outcome(1, 1, Status.DONE, encode_value(["perhaps", ""])),
+            "the check of 'pay' gave no answer that can be read",
+        ),
+        (Outcome(1, 1, Status.FAILED, None, "Odd: dsn://u:secret@h"), "the check of 'pay' failed: Odd"),
+        (Outcome(1, 1, Status.TIMED_OUT, None, "text"), "the check of 'pay' did not answer within 7 s"),
+        (Outcome(1, 1, Status.CANCELLED), "the check of 'pay' was cancelled"),
+        (Outcome(1, 1, Status.RETURNED), "the check of 'pay' was not asked: the executor gave it back"),
+        (Outcome(1, 1, Status.UNKNOWN_HANDLER), "there is no check of a handler 'pay' here"),
+        (
+            Outcome(
+                1,
+                1,
+                Status.DIED,
+                None,
+                "the worker process 7 ended (exit code 1) while 'check of pay' ran in it",
+            ),
+            "the worker process 7 ended (exit code 1) while the check of 'pay' ran in it",
+        ),
+        (Outcome(1, 1, Status.LOST), "the process of the check of 'pay' ended"),
+    ],
+)
+def test_whatever_happens_to_a_question_is_unknown_with_a_reason(outcome: Outcome, why: str) -> None:
+    asked = answered(outcome, "pay", Handler(name="check of pay", timeout_s=7.0))
+    assert asked.checked == (Answer.UNKNOWN, why)
+    assert (asked.status, asked.result, asked.error, asked.fault) == (outcome.status, None, None, None)

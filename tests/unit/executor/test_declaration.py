@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from executor import Handler, HandlerError, Lane, Retry, handler
+from executor import CheckTerms, CheckWhen, Guarantee, Handler, HandlerError, Lane, Retry, handler
 from executor.errors import FrameError
 from executor.runners.frames import FRAME_BYTES_MAX, FrameReader, encode_frame
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.mark.parametrize("guarantee", ["at-most-once", "exactly-once", "maybe"])
-def test_other_guarantees_are_refused(guarantee: str) -> None:
-    with pytest.raises(HandlerError, match=f"'pay'.*{guarantee}"):
-        handler(name="pay", guarantee=guarantee)(print)
 
 
 def test_unknown_lane_lists_the_lanes() -> None:
@@ -33,6 +27,8 @@ def test_fields_come_back() -> None:
         max_running=3,
         recycle_after=1000,
         retry=Retry(max_attempts=2, on={ValueError: None}),
+        guarantee=Guarantee.EXACTLY_ONCE,
+        check=CheckTerms(when=CheckWhen.ALWAYS, settle_s=3.5, timeout_s=7.0, is_async=True),
     )
     assert Handler.from_fields(declared.to_fields()) == declared
     assert Handler.from_fields(Handler(name="b").to_fields()) == Handler(name="b")
