@@ -16,6 +16,8 @@ from cluster.parked import encode_parked
 from cluster.routing import parked_topic, task_topic
 from executor import Lane
 
+NO_AFTERS: Mapping[int, int] = {}
+
 
 class Arrivals:
     """`executed(keys)`: which of them stand in the executed set. `gate()`: what operators say now. `lane_of(handler, kind)`: where the
@@ -47,6 +49,7 @@ class Arrivals:
             return [self._delivered(place, numbers, offsets, values, columns)]  # type: ignore[arg-type]
         events: list[Event] = []
         good: list[tuple[int, int, bytes, tuple[str, str, bytes, int]]] = []
+        afters: dict[int, int] = {}
         for raw_key, value, offset in zip(keys, values, offsets, strict=True):
             try:
                 key, one = decode_key(raw_key), decode_envelope(value)
@@ -63,10 +66,12 @@ class Arrivals:
             else:
                 row = (one.handler, one.kind, one.arguments, one.submitted_ms)
                 good.append((key, offset, value or b"", row))
+                if one.after:
+                    afters[key] = one.after
         if good:
             some_keys, some_offsets, some_values, rows = zip(*good, strict=True)
             some_columns = Columns(*zip(*rows, strict=True))
-            events.append(self._delivered(place, some_keys, some_offsets, some_values, some_columns))
+            events.append(self._delivered(place, some_keys, some_offsets, some_values, some_columns, afters))
         return events
 
     def way_again(self, place: Place, value: bytes, envelope: Envelope) -> Way | None:
@@ -80,6 +85,7 @@ class Arrivals:
         offsets: Sequence[int],
         values: Sequence[bytes],
         columns: Columns,
+        afters: Mapping[int, int] = NO_AFTERS,
     ) -> Delivered:
         executed = self._executed(keys)
         return Delivered(
@@ -92,6 +98,7 @@ class Arrivals:
             if any(executed)
             else frozenset(),
             ways=self._ways(place, keys, values, columns),
+            afters=afters,
         )
 
     def _ways(

@@ -52,13 +52,13 @@ class Columns(NamedTuple):
     submitted_ms: Sequence[int]
 
 
-def encode_envelope(envelope: Envelope) -> bytes:
-    """Raises `RecordError` when the record would be larger than `RECORD_BYTES_MAX`, or the kind is no name."""
+def encode_envelope(envelope: Envelope, *, more_bytes: int = 0) -> bytes:
+    """Raises `RecordError` when the record would be larger than `RECORD_BYTES_MAX` and `more_bytes`, or the kind is no name."""
     fields = (envelope.handler, envelope.kind, envelope.arguments, envelope.after, envelope.submitted_ms)
     if not envelope.options:
         return encode_task(*fields)
     return HEAD_WITH_OPTIONS + _checked(
-        envelope.handler, envelope.kind, msgpack.packb((*fields, dict(envelope.options)))
+        envelope.handler, envelope.kind, msgpack.packb((*fields, dict(envelope.options))), more_bytes
     )
 
 
@@ -67,8 +67,8 @@ def encode_task(handler: str, kind: str, arguments: bytes, after: int, submitted
     return HEAD + _checked(handler, kind, msgpack.packb((handler, kind, arguments, after, submitted_ms)))
 
 
-def _checked(handler: str, kind: str, body: bytes) -> bytes:
-    if len(body) > RECORD_BYTES_MAX:
+def _checked(handler: str, kind: str, body: bytes, more_bytes: int = 0) -> bytes:
+    if len(body) > RECORD_BYTES_MAX + more_bytes:
         raise RecordError(
             f"task of handler {handler!r} is {len(body)} bytes, the limit is {RECORD_BYTES_MAX}: "
             "store the data elsewhere and send a reference"
@@ -124,6 +124,8 @@ def decode_columns(values: Sequence[bytes | None]) -> Columns | None:
         handlers, kinds, arguments, afters, submitted_ms = zip(*bodies, strict=True)
     except Exception:  # as in `decode_envelope`, which finds the culprit
         return None
+    if any(afters):
+        return None  # retries are looked at one by one
     for column, expected in (
         (handlers, str),
         (kinds, str),

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cluster.dead.record import Attempt
 from cluster.envelope import Columns
 from executor import Task
 
@@ -28,9 +29,9 @@ class Place(NamedTuple):
 class Ending(enum.Enum):
     """How a run ended that did not simply succeed, in the words that decide what happens next."""
 
-    FAILED = "failed"
+    FAILED = "failed"  # retried by its way, or dead without one
     CANCELLED = "cancelled"
-    DIED = "died"  # its worker died while it ran: run again, up to DEATHS_MAX
+    DIED = "died"  # its worker died while it ran: as FAILED
     LOST = "lost"  # it may have run, its answer was lost: run again, uncounted
     RETURNED = "returned"  # never started: run again, uncounted, unless operators have spoken meanwhile
 
@@ -54,7 +55,7 @@ Way = Forward | Drop  # of a record that does not simply run
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """Decoded records of one place, a column for each field. `executed`: keys that stood in the executed set when they were read (behind
-    the barrier). `ways`: those that are not to run, by key."""
+    the barrier). `ways`: those that are not to run, by key. `afters`: of retries, the attempt whose failure produced them."""
 
     place: Place
     keys: Sequence[int]
@@ -63,6 +64,7 @@ class Delivered:
     columns: Columns
     executed: Set[int] = frozenset()
     ways: Mapping[int, Way] = field(default_factory=dict)
+    afters: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +88,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """One run that did not. `way`: what operators say now of a task that did not start."""
+    """One run that did not. `way`: of one that failed, where its retry goes; of one that did not start, what operators say now.
+    `attempts`: of one that is dead, all of them."""
 
     key: int
     ending: Ending
     error: str = ""
     way: Way | None = None
+    attempts: Sequence[Attempt] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +130,15 @@ class StoreResults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreDead:
-    """Duty as `StoreResults`. Without a key there is nothing to mark: `complete` that offset once stored."""
+    """Duty as `StoreResults`. Without a key there is nothing to mark: `complete` that offset once stored. `topic`: where it stood."""
 
     key: int | None
     raw_key: bytes
     value: bytes
     reason: str
     complete: Complete | None = None
+    attempts: Sequence[Attempt] = ()
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from functools import partial
 
 from cluster.arrivals import Arrivals
 from cluster.dead.record import encode_dead
-from cluster.envelope import encode_key
+from cluster.envelope import Envelope, encode_key
 from cluster.flow_events import (
     Complete,
     Done,
@@ -26,23 +27,24 @@ from cluster.flow_events import (
     Instruction,
     Mark,
     Marked,
+    Place,
     Ran,
     Run,
     StoreCopy,
     Stored,
     StoreDead,
     StoreResults,
-    Way,
 )
 from cluster.gate import OPEN_GATE, Gate
 from cluster.kafka.confluent import Answer, Record, TaskProducer
 from cluster.kafka.consumer import LaneConsumer, RawRecords
 from cluster.kafka.credits import Credits
 from cluster.marking import Marking
+from cluster.retrying import Dead, Retried, Retrying
 from cluster.routing import LANES, PRIORITIES, dead_topic, results_topic
 from cluster.task_flow import TaskFlow
 from consensus import KeyService
-from executor import Executor, ExecutorFull, ExecutorStopped, Lane, Outcome, Status, Task
+from executor import Executor, ExecutorFull, ExecutorStopped, Lane, Outcome, Status, Task, fault_of
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ _Inbox = RawRecords | list[Outcome] | _StoreAnswered | None
 
 class FlowThread:
     """`room(lane)`: what may be offered now; the executor's own unless given. `gate()`: what operators say now. `lane_of(handler, kind)`:
-    where the cluster routes it now; None leaves every task in the lane in which it was found.
+    where the cluster routes it now; None leaves every task in the lane in which it was found. `node`: its name, for histories.
 
     `counters` is read by other threads; single numbers, so a torn view is impossible."""
 
@@ -91,12 +93,16 @@ class FlowThread:
         room: Callable[[Lane], int] | None = None,
         gate: Callable[[], Gate] = lambda: OPEN_GATE,
         lane_of: Callable[[str, str], Lane] | None = None,
+        node: str = "",
     ) -> None:
         self._prefix, self._executor, self._producer = prefix, executor, producer
         self._failed = failed
         self._room = executor.room if room is None else room
         self._core = TaskFlow()
         self._arrivals = Arrivals(prefix, executed=keys.executed, gate=gate, lane_of=lane_of, room=self._room)
+        self._retrying = Retrying(
+            prefix, handlers=executor.handlers, node=node, random=random.Random().random
+        )
         self._marking = Marking(lambda keys_, outcome: keys.execute_future(keys_, outcome=outcome))
         self._consumers: dict[str, LaneConsumer] = {}  # by topic
         self._inbox: queue.SimpleQueue[_Inbox] = queue.SimpleQueue()
@@ -107,7 +113,18 @@ class FlowThread:
         self._credits_lock = threading.Lock()
         self._credits = {lane: Credits(len(PRIORITIES)) for lane in LANES}
         self._stopping = threading.Event()
-        names = ("delivered", "done", "dead", "cancelled", "died", "lost", "parked", "moved", "marked")
+        names = (
+            "delivered",
+            "done",
+            "dead",
+            "cancelled",
+            "died",
+            "lost",
+            "retried",
+            "parked",
+            "moved",
+            "marked",
+        )
         self.counters = dict.fromkeys((*names, "mark_retries", "store_retries"), 0)
         self._thread = threading.Thread(target=self._run, name="flow", daemon=True)
 
@@ -238,10 +255,29 @@ class FlowThread:
         error = outcome.error or ""
         if outcome.traceback:
             error = f"{error}\n{outcome.traceback}"
-        way: Way | None = None
-        if outcome.status is Status.RETURNED and (found := self._core.record(outcome.key)) is not None:
-            way = self._arrivals.way_again(*found)
-        return Ran(key=outcome.key, ending=ENDINGS[outcome.status], error=error, way=way)
+        ending = ENDINGS[outcome.status]
+        found = self._core.record(outcome.key)
+        if found is None:
+            return Ran(key=outcome.key, ending=ending, error=error)
+        if ending in (Ending.FAILED, Ending.DIED):
+            return self._failed_run(outcome, error, *found)
+        way = self._arrivals.way_again(*found) if ending is Ending.RETURNED else None
+        return Ran(key=outcome.key, ending=ending, error=error, way=way)
+
+    def _failed_run(
+        self, outcome: Outcome, error: str, place: Place, _value: bytes, envelope: Envelope
+    ) -> Ran:
+        ending, now_ms = ENDINGS[outcome.status], time.time_ns() // 1_000_000
+        attempt = envelope.after + 1
+        verdict = self._retrying.judge(
+            envelope, place.priority, fault_of(outcome), error, now_ms, attempt=attempt
+        )
+        match verdict:
+            case Retried():
+                self.counters["retried"] += 1
+                return Ran(key=outcome.key, ending=ending, error=error, way=verdict.forward)
+            case Dead():
+                return Ran(key=outcome.key, ending=ending, error=verdict.reason, attempts=verdict.attempts)
 
     def _marked(self, now: float) -> list[Event]:
         events: list[Event] = []
@@ -292,7 +328,7 @@ class FlowThread:
                     self._store(instruction, results_topic(self._prefix), records)
                 case StoreDead():
                     key = instruction.raw_key if instruction.key is None else encode_key(instruction.key)
-                    dead = encode_dead(instruction.reason, instruction.value)
+                    dead = encode_dead(instruction.reason, instruction.value, attempts=instruction.attempts)
                     self._store(instruction, dead_topic(self._prefix), [(key, dead)])
                 case StoreCopy():
                     copy = (encode_key(instruction.key), instruction.value)

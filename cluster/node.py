@@ -29,9 +29,10 @@ from cluster.api import (
     TaskStatus,
 )
 from cluster.broadcast import NodeNews, encode_news
+from cluster.delay.delayer import Delayer
 from cluster.errors import SettingsError
 from cluster.flow_thread import FlowThread
-from cluster.kafka.confluent import PROMPT_LINGER_MS, TaskProducer, group_consumer
+from cluster.kafka.confluent import PROMPT_LINGER_MS, TaskProducer, delay_consumer, group_consumer
 from cluster.kafka.consumer import LaneConsumer
 from cluster.kafka.parked_reader import ParkedReader
 from cluster.kafka.topics import ensure_topics
@@ -49,6 +50,7 @@ from cluster.routing import (
     PRIORITIES,
     all_topics,
     dead_topic,
+    delay_group,
     parked_topic,
     results_topic,
     task_topic,
@@ -115,6 +117,7 @@ class Node:
                 room=self._room,
                 gate=lambda: self._limiting.gate,
                 lane_of=self._labels.lane_for,
+                node=settings.name,
             )
             self._results = Results(
                 settings.kafka, results_topic(settings.prefix), dead_topic(settings.prefix), failed=self._fail
@@ -130,6 +133,7 @@ class Node:
             for consumer in self._consumers:
                 consumer.start()
             self._parked.start()
+            self._delayer.start()
             self._tuning.start()
         except BaseException:
             self._labels.stop()
@@ -147,6 +151,7 @@ class Node:
             consumer.stop_fetching()
         if self._consumers:
             self._parked.stop()
+            self._delayer.stop()
             self._tuning.stop()  # it asks the executor
             self._flow.stop_running()
             self._labels.stop()
@@ -291,6 +296,16 @@ class Node:
             executed=self._keys.executed,
             cancel=self._cancel,
             barrier=self._barrier,
+            failed=self._fail,
+        )
+
+        self._delayer = Delayer(
+            delay_consumer(settings.kafka, group=delay_group(settings.prefix), name=settings.name),
+            self._safe_producer,
+            settings.kafka,
+            settings.prefix,
+            lane_for=self._labels.lane_for,
+            executed=self._keys.executed,
             failed=self._fail,
         )
 

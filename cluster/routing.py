@@ -1,6 +1,9 @@
-"""Which topic a record goes to. Names are `<prefix>.<lane>.<priority>`, `<prefix>.parked`, `<prefix>.dead`, `<prefix>.results`."""
+"""Which topic a record goes to. Names are `<prefix>.<lane>.<priority>`, `<prefix>.delay.<rung>`, `<prefix>.parked`, `<prefix>.dead`,
+`<prefix>.results`."""
 
 from __future__ import annotations
+
+from cluster.delay.ladder import RUNGS_S
 
 LANES = ("cpu-short", "cpu-long", "io-short", "io-long")
 PRIORITIES = ("high", "normal", "low")
@@ -38,8 +41,34 @@ def parked_topic(prefix: str) -> str:
     return f"{prefix}.{PARKED}"
 
 
+def delay_topic(prefix: str, wait_s: int | None) -> str:
+    """The rung whose records wait so long; None: those that are due soon."""
+    return f"{prefix}.delay.near" if wait_s is None else f"{prefix}.delay.{wait_s}s"
+
+
+def delay_topics(prefix: str) -> dict[str, int | None]:
+    """Topic -> how long its records wait there."""
+    return {delay_topic(prefix, wait_s): wait_s for wait_s in (None, *RUNGS_S)}
+
+
+def delay_group(prefix: str) -> str:
+    """The consumer group of all rungs."""
+    return f"{prefix}.delay"
+
+
+def is_rung(topic: str) -> bool:
+    """Its records wait, so its partitions share out moves and no work."""
+    return ".delay." in topic and not topic.endswith(".near")
+
+
 def all_topics(prefix: str) -> list[str]:
-    return [*task_topics(prefix), parked_topic(prefix), dead_topic(prefix), results_topic(prefix)]
+    return [
+        *task_topics(prefix),
+        *delay_topics(prefix),
+        parked_topic(prefix),
+        dead_topic(prefix),
+        results_topic(prefix),
+    ]
 
 
 def lane_of(declared: str | None, *, is_async: bool) -> str:

@@ -3,6 +3,8 @@
     Delivered -> Run -> (Done or Ran) -> Store? -> (Stored) -> Mark -> (Marked) -> Complete
     Delivered -> Forward -> (Stored) -> Complete          parked, or written into the right lane
     Delivered -> Mark -> (Marked) -> Complete             purged
+    Run -> (Ran: failed) -> Forward -> (Stored) -> Complete    to the delay ladder; it comes again as a retry
+    Run -> (Ran: failed) -> StoreDead -> (Stored) -> Mark -> (Marked) -> Complete    no more retries
 
 The order is the promise. A result, a dead record or a forwarded copy is acknowledged by Kafka before anything that relies on it; the mark
 is committed by a majority before the offset completes. Whatever is cut off in between is delivered again, and the executed set tells what
@@ -12,7 +14,6 @@ had been finished. A second record of a key in flight is never dispatched: it co
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby, repeat
 from operator import itemgetter
 from typing import assert_never
@@ -42,20 +43,11 @@ from cluster.flow_events import (
 from cluster.routing import PRIORITIES
 from executor import Level, Task
 
-DEATHS_MAX = 3  # a task whose worker died this often on this node is taken for poison and goes to `.dead`
 LEVELS = dict(zip(PRIORITIES, map(int, (Level.HIGH, Level.NORMAL, Level.LOW)), strict=True))
 
 
 _task = tuple.__new__  # (Task, fields): what Task._make does, at half the price
 Entry = tuple[Place, int, bytes]  # where it was read, its offset, its bytes
-
-
-@dataclass(slots=True, kw_only=True)
-class _Past:
-    """Of a key that did not run through undisturbed."""
-
-    attempt: int = 1
-    deaths: int = 0
 
 
 class TaskFlow:
@@ -66,7 +58,6 @@ class TaskFlow:
         self._ended: dict[int, Entry] = {}  # not to run any more: a produce or a mark is on its way
         self._after_store: dict[int, str | None] = {}  # the outcome to mark; None: complete without a mark
         self._doubles: dict[int, list[tuple[Place, int]]] = {}  # further records of keys in flight
-        self._pasts: dict[int, _Past] = {}
         self.held_bytes = 0  # of records
 
     def __len__(self) -> int:
@@ -115,7 +106,7 @@ class TaskFlow:
         entries = zip(repeat(event.place), event.offsets, event.values)
         handlers, kinds, arguments, _ = event.columns
         rows = zip(keys, keys, repeat(1), handlers, arguments, kinds, repeat(LEVELS[event.place.priority]))
-        if not event.executed and not event.ways and self._are_new(keys):
+        if not (event.executed or event.ways or event.afters) and self._are_new(keys):
             self._running.update(zip(keys, entries, strict=True))
             self.held_bytes += sum(map(len, event.values))
             return [Run(tasks=list(map(_task, repeat(Task), rows)))]
@@ -133,7 +124,8 @@ class TaskFlow:
             else:
                 self.held_bytes += len(entry[2])
                 self._running[key] = entry
-                tasks.append(Task._make(row))
+                after = event.afters.get(key, 0)
+                tasks.append(Task._make(row)._replace(attempt=after + 1) if after else Task._make(row))
         if passed:
             instructions.append(Complete(place=event.place, offsets=passed))
         return [*instructions, Run(tasks=tasks)] if tasks else instructions
@@ -177,18 +169,14 @@ class TaskFlow:
         if entry is None:
             return []
         match event.ending:
-            case Ending.FAILED:
-                return [self._dead(key, entry, event.error)]
+            case Ending.FAILED | Ending.DIED:
+                if event.way is None:
+                    return [self._dead(key, entry, event)]
+                del self._running[key]
+                return [self._send_away(key, entry, event.way)]
             case Ending.CANCELLED:
                 del self._running[key]
                 return [self._send_away(key, entry, Drop())]
-            case Ending.DIED:
-                past = self._pasts.setdefault(key, _Past())
-                past.deaths += 1
-                past.attempt += 1
-                if past.deaths >= DEATHS_MAX:
-                    return [self._dead(key, entry, f"its worker died {past.deaths} times: {event.error}")]
-                return [self._again(key, entry)]
             case Ending.LOST:
                 return [self._again(key, entry)]
             case Ending.RETURNED if event.way is not None:
@@ -202,13 +190,12 @@ class TaskFlow:
     def _again(self, key: int, entry: Entry) -> Run:
         place, _, value = entry
         envelope = decode_envelope(value)
-        past = self._pasts.get(key)
         return Run(
             tasks=[
                 Task(
                     seq=key,
                     key=key,
-                    attempt=1 if past is None else past.attempt,
+                    attempt=envelope.after + 1,
                     handler=envelope.handler,
                     arguments=envelope.arguments,
                     kind=envelope.kind,
@@ -217,10 +204,17 @@ class TaskFlow:
             ]
         )
 
-    def _dead(self, key: int, entry: Entry, reason: str) -> StoreDead:
+    def _dead(self, key: int, entry: Entry, event: Ran) -> StoreDead:
         self._ended[key] = self._running.pop(key)
         self._after_store[key] = "dead"
-        return StoreDead(key=key, raw_key=b"", value=entry[2], reason=reason)
+        return StoreDead(
+            key=key,
+            raw_key=b"",
+            value=entry[2],
+            reason=event.error,
+            attempts=event.attempts,
+            topic=entry[0].topic,
+        )
 
     def _stored(self, keys: Iterable[int]) -> list[Instruction]:
         marks: dict[str, list[int]] = {}
@@ -241,9 +235,8 @@ class TaskFlow:
             Complete(place=place, offsets=[entry[1] for entry in group])
             for place, group in groupby(entries, itemgetter(0))
         ]
-        if self._doubles or self._pasts:
+        if self._doubles:
             for key in keys:
-                self._pasts.pop(key, None)
                 for place, offset in self._doubles.pop(key, ()):
                     instructions.append(Complete(place=place, offsets=[offset]))
         return instructions

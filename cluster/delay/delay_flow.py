@@ -31,6 +31,7 @@ from cluster.kafka.offsets import OffsetWindow
 TOGETHER_MS = 250  # heads that leave so soon leave now: pausing throws away what was read ahead
 MOVES_MAX = 10_000  # records sent and not acknowledged
 OPEN_OFFSETS_MAX = 200_000  # a partition; the heap may hold all of them
+AGAIN_MS = 200  # between two tries to go on
 ROOM_AGAIN_MS = 20  # between two looks for room
 
 
@@ -214,6 +215,12 @@ class DelayFlow:
                 else:
                     partition.wakes_ms = now_ms + ROOM_AGAIN_MS
         return out
+
+    def put_off(self, spot: Spot, now_ms: int) -> None:
+        """It could not go on: asked again soon."""
+        partition = self._partitions.get(spot)
+        if partition is not None:
+            partition.wakes_ms = now_ms + AGAIN_MS
 
     def kept(self, steps: Iterable[Step]) -> None:
         """Kafka has them in their next place."""

@@ -30,6 +30,9 @@ PROMPT_LINGER_MS = 0.0  # when somebody waits for one: a third of the time until
 READ_AHEAD_RECORDS = 10_000  # a partition: what a busy node runs while the next fetch is on its way
 READ_AHEAD_KBYTES = 4_096  # a consumer, of which a node has twelve
 FETCH_AGAIN_MS = 10  # after a full read-ahead; the library's default of a second lets the consumer run dry
+DELAY_READ_AHEAD_KBYTES = 1_024
+DELAY_FETCH_BYTES = 131_072  # of a partition at a time; a larger record still comes
+DELAY_FETCH_WAIT_MS = 200  # below the head start that a record has on its rung (0.9 s at least)
 SESSION_TIMEOUT_MS = 6_000  # the broker's default minimum: a dead node's partitions move after this
 
 Record = tuple[bytes, bytes]  # key, value
@@ -169,25 +172,39 @@ def group_consumer(kafka: str, *, group: str, name: str) -> Consumer:
     Round robin, because the library's cooperative-sticky balances only the count over all topics: nodes that joined one after
     another ended with whole topics, and one of three ran every task of normal priority. The price is that a rebalance revokes
     everything for a moment; the consumer drains first."""
+    return Consumer(_of_group(kafka, group, name))
+
+
+def delay_consumer(kafka: str, *, group: str, name: str) -> Consumer:
+    """As `group_consumer`, for the delay ladder: it pauses often, which throws away what was read ahead, so it reads little ahead; and a
+    partition that goes on waits for the fetch that is under way, so that one is short."""
     return Consumer(
-        QUIET
+        _of_group(kafka, group, name)
         | {
-            "bootstrap.servers": kafka,
-            "group.id": group,
-            "client.id": name,
-            "partition.assignment.strategy": "roundrobin",
-            "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": 1_000,
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "reconnect.backoff.max.ms": 1_000,
-            "fetch.error.backoff.ms": 100,
-            "queued.min.messages": READ_AHEAD_RECORDS,
-            "queued.max.messages.kbytes": READ_AHEAD_KBYTES,
-            "fetch.queue.backoff.ms": FETCH_AGAIN_MS,
+            "queued.max.messages.kbytes": DELAY_READ_AHEAD_KBYTES,
+            "max.partition.fetch.bytes": DELAY_FETCH_BYTES,
+            "fetch.wait.max.ms": DELAY_FETCH_WAIT_MS,
         }
     )
+
+
+def _of_group(kafka: str, group: str, name: str) -> dict[str, Any]:
+    return QUIET | {
+        "bootstrap.servers": kafka,
+        "group.id": group,
+        "client.id": name,
+        "partition.assignment.strategy": "roundrobin",
+        "session.timeout.ms": SESSION_TIMEOUT_MS,
+        "heartbeat.interval.ms": 1_000,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "reconnect.backoff.max.ms": 1_000,
+        "fetch.error.backoff.ms": 100,
+        "queued.min.messages": READ_AHEAD_RECORDS,
+        "queued.max.messages.kbytes": READ_AHEAD_KBYTES,
+        "fetch.queue.backoff.ms": FETCH_AGAIN_MS,
+    }
 
 
 def read_place(message: Message) -> tuple[str, int, int]:

@@ -10,8 +10,12 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from cluster.errors import Unavailable
+from cluster.routing import is_rung
 
 PARTITIONS = 6
+RUNG_PARTITIONS = (
+    3  # nine rungs: what stands in them is only moved on, and one reader moves tens of thousands a second
+)
 
 
 def ensure_topics(kafka: str, topics: Sequence[str], *, timeout_s: float = 8.0) -> None:
@@ -31,7 +35,7 @@ def ensure_topics(kafka: str, topics: Sequence[str], *, timeout_s: float = 8.0) 
         [
             NewTopic(
                 topic,
-                num_partitions=PARTITIONS,
+                num_partitions=RUNG_PARTITIONS if is_rung(topic) else PARTITIONS,
                 replication_factor=replication,
                 config={"retention.ms": "-1", "message.timestamp.type": "CreateTime"},
             )
@@ -67,6 +71,20 @@ def delete_below(kafka: str, offsets: Mapping[tuple[str, int], int], *, timeout_
             raise Unavailable(
                 f"records of {part.topic} below {part.offset} were not deleted: {error}"
             ) from error
+
+
+class RecordDeleter:
+    """Deletes records in the background, as a service to the disk: what fails is asked again with the next, higher offset."""
+
+    def __init__(self, kafka: str) -> None:
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+
+    def delete_below(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Of (topic, partition). Returns at once."""
+        if offsets:
+            asked = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+            with contextlib.suppress(KafkaException):
+                self._admin.delete_records(asked)
 
 
 def _created_on_first_use(admin: AdminClient, topic: str, timeout_s: float) -> bool:

@@ -26,6 +26,7 @@ ARROWS = {
 HOMES = {
     "pysyncobj": ("consensus/raft/binding.py",),
     "confluent_kafka": (
+        "cluster/delay/delayer.py",
         "cluster/kafka/confluent.py",
         "cluster/kafka/consumer.py",
         "cluster/kafka/lag.py",
@@ -51,6 +52,7 @@ SHELLS = {
     "cluster/cli/task_file.py",
     "cluster/client.py",
     "cluster/cluster_file.py",
+    "cluster/delay/delayer.py",
     "cluster/flow_thread.py",
     "cluster/gathering.py",
     "cluster/kafka/confluent.py",

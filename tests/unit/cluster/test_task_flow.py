@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 
 import pytest
 
+from cluster.dead.record import Attempt
 from cluster.envelope import Columns, Envelope, encode_envelope
 from cluster.flow_events import (
     Complete,
@@ -26,7 +27,7 @@ from cluster.flow_events import (
     Undecodable,
     Way,
 )
-from cluster.task_flow import DEATHS_MAX, TaskFlow
+from cluster.task_flow import TaskFlow
 from executor import Level, Task
 
 pytestmark = pytest.mark.unit
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.unit
 PLACE = Place("cpu-short", "high", "t.cpu-short.high", 0, 1)
 VALUE = encode_envelope(Envelope(handler="h", kind="k", arguments=b"a", submitted_ms=5))
 NO_WAYS: Mapping[int, Way] = {}
+NO_AFTERS: Mapping[int, int] = {}
 
 
 def delivered(
@@ -42,17 +44,20 @@ def delivered(
     *,
     executed: Set[int] = frozenset(),
     ways: Mapping[int, Way] = NO_WAYS,
+    afters: Mapping[int, int] = NO_AFTERS,
     place: Place = PLACE,
+    value: bytes = VALUE,
 ) -> Delivered:
     count = len(keys)
     return Delivered(
         place=place,
         keys=keys,
         offsets=range(first_offset, first_offset + count),
-        values=[VALUE] * count,
+        values=[value] * count,
         columns=Columns(["h"] * count, ["k"] * count, [b"a"] * count, [5] * count),
         executed=executed,
         ways=ways,
+        afters=afters,
     )
 
 
@@ -116,7 +121,7 @@ def test_two_records_of_one_key_in_one_batch_run_once() -> None:
 def test_a_failed_task_is_stored_dead_before_it_is_marked() -> None:
     flow = TaskFlow()
     flow.handle(delivered([7]))
-    dead = StoreDead(key=7, raw_key=b"", value=VALUE, reason="boom")
+    dead = StoreDead(key=7, raw_key=b"", value=VALUE, reason="boom", topic=PLACE.topic)
     assert flow.handle(Ran(key=7, ending=Ending.FAILED, error="boom")) == [dead]
     assert flow.handle(Marked(keys=[7])) != []  # were it marked by somebody else, the record may go
     flow.handle(delivered([8]))
@@ -124,33 +129,41 @@ def test_a_failed_task_is_stored_dead_before_it_is_marked() -> None:
     assert flow.handle(Stored(keys=[8])) == [Mark(keys=[8], outcome="dead")]
 
 
-def test_a_worker_death_runs_the_task_again_until_it_is_taken_for_poison() -> None:
+@pytest.mark.parametrize("ending", [Ending.FAILED, Ending.DIED])
+def test_a_retry_is_stored_before_its_record_completes_and_nothing_is_marked(ending: Ending) -> None:
     flow = TaskFlow()
     flow.handle(delivered([7]))
-    for attempt in range(2, DEATHS_MAX + 1):
-        assert flow.handle(Ran(key=7, ending=Ending.DIED)) == [Run(tasks=[task(7, attempt)])]
-    (dead,) = flow.handle(Ran(key=7, ending=Ending.DIED, error="killed"))
-    assert isinstance(dead, StoreDead)
-    assert "3 times: killed" in dead.reason
+    way = Forward(topic="t.delay.near", value=b"later")
+    assert flow.handle(Ran(key=7, ending=ending, error="boom", way=way)) == [
+        StoreCopy(key=7, topic="t.delay.near", value=b"later")
+    ]
+    assert flow.handle(Stored(keys=[7])) == [Complete(place=PLACE, offsets=[0])]
+    assert len(flow) == 0
+
+
+@pytest.mark.parametrize("ending", [Ending.FAILED, Ending.DIED])
+def test_the_last_failure_is_stored_with_all_attempts(ending: Ending) -> None:
+    flow = TaskFlow()
+    flow.handle(delivered([7]))
+    attempts = [Attempt(1, 5, "node1", "boom")]
+    (dead,) = flow.handle(Ran(key=7, ending=ending, error="boom", attempts=attempts))
+    assert dead == StoreDead(
+        key=7, raw_key=b"", value=VALUE, reason="boom", attempts=attempts, topic=PLACE.topic
+    )
+
+
+def test_a_retry_runs_as_the_next_attempt() -> None:
+    flow = TaskFlow()
+    assert flow.handle(delivered([7, 8], afters={8: 2})) == [Run(tasks=[task(7), task(8, attempt=3)])]
 
 
 @pytest.mark.parametrize("ending", [Ending.RETURNED, Ending.LOST])
 def test_a_task_that_was_returned_or_whose_answer_was_lost_runs_again_uncounted(ending: Ending) -> None:
     flow = TaskFlow()
-    flow.handle(delivered([7]))
-    flow.handle(Ran(key=7, ending=Ending.DIED))
-    for _ in range(2 * DEATHS_MAX):
+    value = encode_envelope(Envelope(handler="h", kind="k", arguments=b"a", after=1, submitted_ms=5))
+    flow.handle(delivered([7], afters={7: 1}, value=value))
+    for _ in range(5):
         assert flow.handle(Ran(key=7, ending=ending)) == [Run(tasks=[task(7, attempt=2)])]
-
-
-def test_deaths_of_an_earlier_life_are_not_held_against_a_key() -> None:
-    flow = TaskFlow()
-    flow.handle(delivered([7]))
-    flow.handle(Ran(key=7, ending=Ending.DIED))
-    flow.handle(Done(keys=[7]))
-    flow.handle(Marked(keys=[7]))
-    assert flow.handle(delivered([7], 1)) == [Run(tasks=[task(7)])]
-    assert flow.handle(Ran(key=7, ending=Ending.DIED)) == [Run(tasks=[task(7, attempt=2)])]
 
 
 def test_a_second_answer_for_an_ended_run_changes_nothing() -> None:
