@@ -328,7 +328,12 @@ class FlowThread:
                     self._store(instruction, results_topic(self._prefix), records)
                 case StoreDead():
                     key = instruction.raw_key if instruction.key is None else encode_key(instruction.key)
-                    dead = encode_dead(instruction.reason, instruction.value, attempts=instruction.attempts)
+                    dead = encode_dead(
+                        instruction.reason,
+                        instruction.value,
+                        attempts=instruction.attempts,
+                        topic=instruction.topic,
+                    )
                     self._store(instruction, dead_topic(self._prefix), [(key, dead)])
                 case StoreCopy():
                     copy = (encode_key(instruction.key), instruction.value)
