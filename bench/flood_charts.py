@@ -15,6 +15,7 @@ BRIEF_COLOUR = "#e0a030"
 LANE_COLOURS = {"cpu-short": OWN_COLOUR, "cpu-long": "#c05020", "io-short": "#5aa84f", "io-long": "#8a5ab5"}
 NO_LANE = LaneSample(queued=0, running=0, slots=0)
 NOTES_MAX = 6
+FEW = 4
 
 
 def draw_flood(run: Run, kind: str, where: Path) -> str:
@@ -35,6 +36,9 @@ def _waits(run: Run, kind: str) -> Any:
     _points(upper, run.flood.briefs, "a brief run of the\nhandler that also\nruns long", BRIEF_COLOUR)
     upper.axhline(TARGET_WAIT_MS, color="black", linewidth=0.6, linestyle=":")
     upper.set_yscale("log")
+    for numbers in (upper.yaxis.set_major_formatter, upper.yaxis.set_minor_formatter):
+        numbers(lambda value, _: f"{value:g}")
+    upper.tick_params(which="minor", labelsize=6)
     upper.set_ylabel("waited, ms", fontsize=8)
     upper.set_title(f"10 short tasks a second{_title(kind)}", fontsize=9)
     _legend(upper)
@@ -49,9 +53,12 @@ def _pools(run: Run, kind: str) -> Any:
     upper, middle, lower = picture.subplots(3, 1, sharex=True)
     _lines(upper, run, lambda lane: lane.slots)
     upper.set_ylabel("slots", fontsize=8)
-    upper.set_title(f"the pools meanwhile{_title(kind)}", fontsize=9)
+    upper.set_title(f"the pools meanwhile: {SCENARIOS[kind.partition(', ')[0]].title}", fontsize=9)
     _lines(middle, run, lambda lane: lane.running)
     middle.set_ylabel("running", fontsize=8)
+    for axes in (upper, middle):  # two beside two hundred
+        axes.set_yscale("symlog", linthresh=FEW)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     forms = sorted({form for sample in run.samples for form in sample.processes})
     for form in forms:
         counts = [sample.processes.get(form, 0) for sample in run.samples]
@@ -65,7 +72,7 @@ def _pools(run: Run, kind: str) -> Any:
 
 def _title(kind: str) -> str:
     name, _, where = kind.partition(", ")
-    flood = ", 200 of a second at once" if SCENARIOS[name].flood else ""
+    flood = " and 200 of a second's length at once" if SCENARIOS[name].flood else ""
     return f"{flood}: {SCENARIOS[name].title}" + (f" ({where})" if where else "")
 
 
