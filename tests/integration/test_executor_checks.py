@@ -63,6 +63,9 @@ def broken(how, *rest):
     if how == "waits":
         open(rest[0], "w").close()
         time.sleep(60)
+    while how == "listens to nobody":
+        try: time.sleep(60)
+        except BaseException: pass
     return "perhaps"
 
 async def broken_async(how, *rest):
@@ -184,6 +187,15 @@ def test_whatever_goes_wrong_is_unknown(desk: Desk, handler: str, how: str, stat
     assert why in outcome.checked.why
     assert "secret" not in repr(outcome)
     assert desk.ask("plain", "yes").checked == CheckResult(Answer.DONE)
+
+
+def test_a_check_that_heeds_no_time_limit_is_killed(desk: Desk) -> None:
+    outcome = desk.ask("breaks_in_process", "listens to nobody")
+    assert outcome.status is Status.TIMED_OUT
+    assert outcome.checked == (
+        Answer.UNKNOWN,
+        "the check of 'breaks_in_process' did not answer within 0.3 s",
+    )
 
 
 @pytest.mark.parametrize("handler", ["unchecked", "once", "nobody"])

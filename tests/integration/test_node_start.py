@@ -49,6 +49,17 @@ def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path, kafka: str) -
     assert "no_such_module" in ended.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("options", ["guarantee='at-most-once'", "guarantee='exactly-once', check=print"])
+def test_a_guarantee_that_a_node_cannot_keep_yet_is_refused(tmp_path: Path, kafka: str, options: str) -> None:
+    (tmp_path / "careful.py").write_text(
+        f"from executor import handler\n@handler({options})\ndef pay(): pass\n"
+    )
+    ended = node(tmp_path, kafka=kafka, handlers="careful")
+    assert ended.returncode == 2, ended.stderr
+    assert "handler 'pay': guarantee '" in ended.stderr.splitlines()[-1]
+    assert "not available in a cluster yet" in ended.stderr.splitlines()[-1]
+
+
 def test_a_peer_port_in_use_is_named(tmp_path: Path, kafka: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
