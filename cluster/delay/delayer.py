@@ -1,8 +1,8 @@
 """The delay ladder at work: one consumer of all rungs, in a thread that waits for the next hour (shell around `delay_flow.py`).
 
 Each node reads its share of the ladder's partitions. The thread sleeps in the client's `poll` until the next task is due or something
-comes, so a task fires about a millisecond after its time. Due is by this node's wall clock; it is read anew at each turn, a tenth of a
-second apart at most, so a step of it is seen. At the end nothing is fired: what was not acknowledged is read again by the next owner.
+comes, so a task fires about a millisecond after its time. Due is by this node's wall clock; it is read anew at each turn, a quarter
+of a second apart at most, so a step of it is seen. At the end nothing is fired: what was not acknowledged is read again by the next owner.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from cluster.kafka.confluent import Answer, TaskProducer, read_place
 from cluster.kafka.topics import RecordDeleter
 from cluster.routing import dead_topic, delay_topic, delay_topics, task_topic
 
-POLL_S = 0.1
+POLL_S = 0.25  # what comes, or is due, ends a poll before; this long a step of the clock may go unseen
+ANSWER_S = 0.05  # while something is under way, whose acknowledgement ends no poll
 FETCH_RECORDS_MAX = 1000
 COMMIT_EVERY_S = 0.2
 AGAIN_S = 0.2  # between two tries of a produce that got no answer
@@ -90,7 +91,7 @@ class Delayer:
             self._consumer.close()
 
     def _step(self) -> None:
-        next_ms, wait_s = self._flow.next_ms(), POLL_S
+        next_ms, wait_s = self._flow.next_ms(), ANSWER_S if self._flow.moving else POLL_S
         if next_ms is not None:
             wait_s = min(wait_s, max(0.0, next_ms / 1000 - time.time()))
         first = self._consumer.poll(wait_s)

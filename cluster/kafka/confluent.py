@@ -32,7 +32,7 @@ READ_AHEAD_KBYTES = 4_096  # a consumer, of which a node has twelve
 FETCH_AGAIN_MS = 10  # after a full read-ahead; the library's default of a second lets the consumer run dry
 DELAY_READ_AHEAD_KBYTES = 1_024
 DELAY_FETCH_BYTES = 131_072  # of a partition at a time; a larger record still comes
-DELAY_FETCH_WAIT_MS = 200  # below the head start that a record has on its rung (0.9 s at least)
+DELAY_FETCH_WAIT_MS = 400  # below the head start that a record has on its rung (0.9 s at least)
 SESSION_TIMEOUT_MS = 6_000  # the broker's default minimum: a dead node's partitions move after this
 
 Record = tuple[bytes, bytes]  # key, value

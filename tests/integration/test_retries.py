@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,19 @@ HANDLERS = ("tests.integration.retried_handlers",)
 WITHIN_S = 40.0
 
 
-class Ground:
-    """One node, its broker, a client, and the folder of runs."""
+def until(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s: {what}"
+        time.sleep(0.05)
 
-    def __init__(self, folder: Path, kafka: str) -> None:
+
+class Ground:
+    """Nodes, their broker, a client, and the folder of runs."""
+
+    def __init__(self, folder: Path, kafka: str, *, nodes: int = 1) -> None:
         prefix = f"t{uuid.uuid4().hex[:12]}"
-        self.cluster = LocalCluster(folder / "cluster", 1, HANDLERS, kafka=kafka, prefix=prefix)
+        self.cluster = LocalCluster(folder / "cluster", nodes, HANDLERS, kafka=kafka, prefix=prefix)
         self.client = Client(self.cluster.up()["nodes"][0]["api"])
         self.folder = folder / "runs"
         self.folder.mkdir()
@@ -137,3 +145,31 @@ def test_retries_wait_in_kafka_while_the_node_is_killed(ground: Ground) -> None:
         runs = ground.runs(key)
         assert runs[-1][1] == 2
         assert runs[-1][0] - runs[0][0] >= 8.0
+
+
+def test_when_a_node_dies_for_good_the_others_go_on_with_what_waited_on_its_rungs(
+    tmp_path: Path, kafka: str
+) -> None:
+    # Given: three nodes, and tasks that wait on a rung for their next attempt
+    ground = Ground(tmp_path, kafka, nodes=3)
+    try:
+        handles = ground.client.submit_many("comes_back_later", [(str(ground.folder), 20.0)] * 600)
+        keys = [handle.key for handle in handles]
+        until(lambda: len(list(ground.folder.iterdir())) == len(keys), "all have failed once")
+        # When
+        ground.cluster.kill("node3")
+        # Then
+        ground.client.wait(keys, 2 * WITHIN_S)
+        late_s = []
+        for key in keys:
+            runs = ground.runs(key)
+            first_s, again_s = runs[0][0], next(at for at, attempt in runs if attempt == 2)
+            assert again_s - first_s >= 20.0
+            late_s.append(again_s - first_s - 20.0)
+        assert sum(late < 2.0 for late in late_s) > len(keys) / 4, sorted(
+            late_s
+        )  # of the living nodes' rungs
+        assert max(late_s) < 30.0
+    finally:
+        ground.client.close()
+        ground.cluster.down()
