@@ -8,6 +8,7 @@ TESTS ?= tests
 NO_NETWORK := { echo "Packages could not be installed: check the network or the package index settings, then run make again."; exit 1; }
 
 SEEDS ?= 100
+WORLD ?= simulation
 JOBS ?= $(shell nproc)
 
 .PHONY: simulate demo test test-long check format bench lock clean
@@ -42,13 +43,17 @@ check: $(VENV)/.installed
 	@$(BIN)/python -m pytest -m unit $(TESTS)
 
 # `make simulate SEEDS=2000` runs for long; `make simulate SEED=7 ARGS=--trace` plays one again, ARGS=--shrink with fewer faults.
+# WORLD=lanes: the scheduler of the executor; WORLD=claims: the flow of claimed tasks.
 simulate: $(VENV)/.installed
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
+	@$(BIN)/python -m tests.$(WORLD) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(JOBS)) $(ARGS)
 
 bench: $(VENV)/.installed
 	@echo "== the plotting library, for the pictures"
 	@$(PIP) install -e '.[bench]' || echo "no pictures: the plotting library could not be installed"
 	@$(BIN)/python -m bench.noop --json
+	@$(BIN)/python -m bench.submit --json
+	@$(BIN)/python -m bench.latency --json
+	@$(BIN)/python -m bench.lanes --json
 	@$(BIN)/python -m bench.ledger --json
 	@$(BIN)/python -m bench.failover --json
 
