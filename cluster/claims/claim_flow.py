@@ -165,7 +165,7 @@ class ClaimFlow(Runs):
             if task.state is State.CLAIMING:
                 self._judged(task, answer, key in event.doubted, now, out)
             elif task.is_claiming:
-                self._claimed_while_running(task, answer, out)
+                self._claimed_while_running(task, answer, key in event.doubted, out)
 
     def _judged(
         self, task: ClaimedTask, answer: ClaimAnswer, is_doubted: bool, now: float, out: Gathered
@@ -176,17 +176,23 @@ class ClaimFlow(Runs):
                 task.is_recovered = answer.kind is ClaimKind.RECOVER
                 if answer.session != self._session:
                     self._again(task, out)  # it was lost with its session: the next claim recovers it
+                elif isinstance(task.pending, Ended):
+                    ended, task.pending, task.state = task.pending, None, State.RUNNING
+                    self._ended(ended, out)
                 elif self._leaves(task) or not self._is_leased:
                     self._release(task, out)
                 else:
                     self._begin(task, now, out)
+            case ClaimKind.HELD if answer.session == self._session and not is_doubted:
+                self._orphaned(task, answer, out)
             case ClaimKind.HELD if self._leaves(task):
                 self._drop(task, out)
             case ClaimKind.HELD if is_doubted:
                 self._park(task, "in doubt", out)
-            case ClaimKind.HELD if answer.session == self._session:
-                self._orphaned(task, answer, out)
             case ClaimKind.HELD:
+                task.pending = (
+                    None  # who has the key goes on with it; this run without a claim was one too many
+                )
                 self._hold(task, now, out)
             case ClaimKind.STALE:
                 self._finish(task, out, is_final=False)
@@ -194,11 +200,17 @@ class ClaimFlow(Runs):
                 self._finish(task, out, is_final=True)
 
     def _orphaned(self, task: ClaimedTask, answer: ClaimAnswer, out: Gathered) -> None:
-        """Held by this very session, and nothing of it runs here: the answer to a claim was lost for good. Nobody else will ever end it."""
+        """Held by this very session, though nothing of it runs here: the answer to a claim was lost for good, so it never began. Nobody
+        else would ever end it."""
         task.attempt, task.session = answer.attempt, answer.session
-        self._retry(task, 0.0, "the answer to its claim was lost", out, is_counted=False)
+        if task.record.after >= answer.attempt:  # this record is the retry of that attempt
+            self._fail(task, out)
+        else:
+            self._release(task, out)
 
-    def _claimed_while_running(self, task: ClaimedTask, answer: ClaimAnswer, out: Gathered) -> None:
+    def _claimed_while_running(
+        self, task: ClaimedTask, answer: ClaimAnswer, is_doubted: bool, out: Gathered
+    ) -> None:
         """Of a run that began without a claim. GO and RECOVER make it a claimed one; it was at-least-once, so it may go on."""
         task.is_claiming = False
         match answer.kind:
@@ -206,6 +218,8 @@ class ClaimFlow(Runs):
                 task.attempt, task.session = answer.attempt, answer.session
                 if answer.session != self._session or not self._is_leased:
                     self._stop(task, out)
+            case ClaimKind.HELD if answer.session == self._session and not is_doubted:
+                task.attempt, task.session = answer.attempt, answer.session  # the answer before was lost
             case ClaimKind.HELD | ClaimKind.STALE | ClaimKind.EXECUTED:
                 task.is_superseded = True
         pending, task.pending = task.pending, None
@@ -262,7 +276,7 @@ class ClaimFlow(Runs):
         for key, own in zip(event.keys, event.owns, strict=True):
             task = self._tasks.get(key)
             if task is not None and task.state is State.FAILING:
-                if own:
+                if own and task.attempt > task.record.after:
                     self._finish(task, out, is_final=False)
                 else:
                     self._again(task, out)

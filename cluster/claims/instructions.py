@@ -19,8 +19,8 @@ Pair = tuple[int, int]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """(key, after) -> `Claimed`. Duty: `claim_future`, repeated by its id until the answer is known; refused because the session was
-    closed: asked again in the next one. When the id is forgotten, a new call finds the claim of the first *held* by its own session: that
-    is taken for a lost run, and costs a way through Kafka."""
+    closed: asked again in the next one. When the id is forgotten, a new call finds the claim of the first *held* by its own session: it
+    never began, and is released."""
 
     pairs: Sequence[Pair]
 

@@ -89,8 +89,8 @@ class Runs(Moves):
             case Ending.FAILED | Ending.DIED if ended.retry_after_s is None:
                 self._die(task, ended.error, out)
             case Ending.FAILED | Ending.DIED:
-                assert ended.retry_after_s is not None
-                self._retry(task, ended.retry_after_s, ended.error, out, is_counted=True)
+                task.pending = ended  # claimed first: the ledger may know of attempts that this node does not
+                self._claim(task, out)
             case _:
                 assert_never(ended.ending)
 

@@ -262,12 +262,12 @@ def test_a_key_in_doubt_is_parked_at_once() -> None:
     assert out == [StoreCopy(key=1, why="in doubt")]
 
 
-def test_a_key_held_by_this_very_session_is_an_answer_that_was_lost_and_goes_by_way_of_a_retry() -> None:
+def test_a_key_held_by_this_very_session_is_an_answer_that_was_lost_and_released() -> None:
     flow = Flow(record())
-    [retry] = flow.hear(claimed(ClaimKind.HELD, 3))
-    assert isinstance(retry, StoreRetry)
-    assert (retry.attempt, retry.after_s, retry.is_counted) == (3, 0.0, False)
-    assert flow.hear(Kept(keys=[1])) == [Fail(pairs=[(1, 3)])]
+    assert flow.hear(claimed(ClaimKind.HELD, 3)) == [Release(pairs=[(1, 3)])]
+    assert flow.hear(ReleaseAnswered(keys=[1], owns=[True])) == [Claim(pairs=[(1, 0)])]
+    flow.hear(Revoked(place=PLACE))
+    assert flow.hear(claimed(ClaimKind.HELD, 4)) == [Release(pairs=[(1, 4)])]
 
 
 def test_an_overtaken_mark_completes_nothing_and_asks_the_ledger_again() -> None:
@@ -376,13 +376,21 @@ def test_a_record_that_comes_again_with_a_new_assignment_outlives_the_old_one() 
     assert flow.hear(NEW) == [Complete(place=LATER, offsets=[10])]
 
 
-def test_a_first_run_without_a_claim_that_fails_has_nothing_to_fail_in_the_ledger() -> None:
+def test_a_first_run_without_a_claim_that_fails_is_claimed_before_its_retry_is_stored() -> None:
     flow = Flow()
     flow.hear(Adopted(records=[record(terms=LEAST)]))
-    assert flow.hear(ended(Ending.FAILED, 2.0)) == [
-        StoreRetry(key=1, attempt=1, after_s=2.0, is_counted=True, error="why")
+    assert flow.hear(ended(Ending.FAILED, 2.0)) == [Claim(pairs=[(1, 0)])]
+    assert flow.hear(claimed(ClaimKind.RECOVER, 3)) == [
+        StoreRetry(key=1, attempt=3, after_s=2.0, is_counted=True, error="why")
     ]
-    assert flow.hear(Kept(keys=[1])) == DONE_OFFSET
+    assert flow.hear(Kept(keys=[1])) == [Fail(pairs=[(1, 3)])]
+    assert flow.hear(FailAnswered(keys=[1], owns=[True])) == DONE_OFFSET
+
+
+def test_a_retry_record_held_by_this_very_session_ends_the_attempt_that_it_is_the_retry_of() -> None:
+    flow = Flow(record(after=1), record(after=1, offset=11))
+    assert flow.hear(claimed(ClaimKind.HELD, 1)) == [Fail(pairs=[(1, 1)])]
+    assert flow.hear(FailAnswered(keys=[1], owns=[True])) == [Claim(pairs=[(1, 1)])]
 
 
 def test_what_runs_without_a_claim_is_claimed_when_its_partition_is_revoked() -> None:
@@ -481,6 +489,8 @@ class Court:
                     self.attempt += 1
                     self.is_recovered = kind is ClaimKind.RECOVER
                     self.may_run = self.terms.guarantee is not Guarantee.EXACTLY_ONCE or not self.is_recovered
+                if kind is ClaimKind.HELD:
+                    return claimed(kind, max(1, self.attempt), session=self.chance.choice((self.session, 99)))
                 return claimed(
                     kind,
                     self.attempt,
