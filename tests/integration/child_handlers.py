@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from executor import Context, handler
+from executor import Context, RetryLater, handler
 
 print("said at import, by no task")
 
@@ -57,6 +57,16 @@ def fail() -> None:
 @handler
 async def async_fail() -> None:
     raise ValueError("broken on purpose")
+
+
+@handler
+def ask_again(after_s: float) -> None:
+    raise RetryLater(after_s)
+
+
+@handler
+async def async_ask_again(after_s: float) -> None:
+    raise RetryLater(after_s)
 
 
 @handler

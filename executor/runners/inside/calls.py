@@ -29,7 +29,10 @@ IMPORT_S = 60.0  # the import of a submitted function counts as running only aft
 NO_ARGUMENTS = encode_arguments((), {})
 CLASSES_MAX = 16  # named of an error
 FINAL = Fault(is_final=True)  # the call itself cannot be made, or its value not be sent
-_OURS = "executor.runners."
+_OURS = (
+    "executor.runners.",
+    "asyncio.",
+)  # asyncio: what a coroutine is run by, at the beginning of a traceback
 
 
 class Misfit(Exception):
@@ -237,7 +240,7 @@ def _trace(error: BaseException) -> str | None:
 
 
 def _handler_part(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame that is not the runner's; None if there is none."""
+    """The traceback from the first frame that is neither the runner's nor what it runs coroutines by; None if there is none."""
     trace = error.__traceback__
     while trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_OURS):
         trace = trace.tb_next
