@@ -1,4 +1,4 @@
-"""`python -m tests.claims --seeds 2000 --jobs 2`, `--seed 7 --trace`, `--mutant NAME --seeds 200 --first`."""
+"""`python -m tests.claims --seeds 2000 --jobs 2`, `--seed 7 --trace`, `--mutant NAME --harsh --seeds 3000 --first`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--trace", action="store_true", help="print every word")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="switch a rule off")
+    parser.add_argument("--harsh", action="store_true", help="long runs, slow words, long pauses")
     parser.add_argument("--first", action="store_true", help="stop at the first failure")
     arguments = parser.parse_args()
     if arguments.seed is not None:
-        result = play_seed(arguments.seed, mutant=arguments.mutant, trace=print if arguments.trace else None)
+        result = play_seed(
+            arguments.seed,
+            mutant=arguments.mutant,
+            is_harsh=arguments.harsh,
+            trace=print if arguments.trace else None,
+        )
         tell(result)
         return 0 if result.clean else 1
     return many(arguments)
@@ -42,7 +48,9 @@ def many(arguments: argparse.Namespace) -> int:
     checks: Counter[str] = Counter()
     began_s, cpu_s, acts, done = time.monotonic(), 0.0, 0, 0
     with get_context("spawn").Pool(arguments.jobs) as pool:
-        for result in pool.imap(partial(play_seed, mutant=arguments.mutant), seeds, chunksize=4):
+        for result in pool.imap(
+            partial(play_seed, mutant=arguments.mutant, is_harsh=arguments.harsh), seeds, chunksize=4
+        ):
             done += 1
             cpu_s += result.cpu_s
             acts += result.acts

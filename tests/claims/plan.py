@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.claims.values import Guarantee, Terms
 
@@ -73,6 +73,26 @@ def draw_plan(seed: int) -> Plan:
         fates=chance.choice(FATES),
         fault_every_s=chance.choice((2.0, 6.0, 20.0)),
         sudden=chance.choice((0.0, 0.02, 0.06)),
+        blows=blows,
+        lasts_s=lasts_s,
+    )
+
+
+def harsh_plan(seed: int) -> Plan:
+    """Long runs, slow words, and pauses longer than a lease: what is rare elsewhere is met here."""
+    chance = random.Random(f"harsh {seed}")
+    blows, lasts_s = chance.choice((THEMES[1], THEMES[4]))
+    return replace(
+        draw_plan(seed),
+        blind=frozenset(),
+        unsure=0.0,
+        partitions=1,
+        slow_s=chance.choice((0.5, 3.0)),
+        queue_s=chance.choice((0.05, 15.0)),
+        long_s=25.0,
+        fates=FATES[0],
+        fault_every_s=chance.choice((6.0, 20.0)),
+        sudden=chance.choice((0.02, 0.06)),
         blows=blows,
         lasts_s=lasts_s,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cluster.claims.values import Guarantee
 from tests.claims.judges import Broken
 from tests.claims.mutants import MUTANTS
-from tests.claims.plan import Blow, Plan, draw_plan, single_blow
+from tests.claims.plan import Blow, Plan, draw_plan, harsh_plan, single_blow
 from tests.claims.world import World
 
 RAISED = "raised"
@@ -54,8 +54,14 @@ def play(plan: Plan, *, mutant: str | None = None, trace: Callable[[str], None] 
     )
 
 
-def play_seed(seed: int, *, mutant: str | None = None, trace: Callable[[str], None] | None = None) -> Result:
-    return play(draw_plan(seed), mutant=mutant, trace=trace)
+def play_seed(
+    seed: int,
+    *,
+    mutant: str | None = None,
+    is_harsh: bool = False,
+    trace: Callable[[str], None] | None = None,
+) -> Result:
+    return play(harsh_plan(seed) if is_harsh else draw_plan(seed), mutant=mutant, trace=trace)
 
 
 def every_step(seed: int, guarantee: Guarantee, blow: Blow) -> list[Result]:
