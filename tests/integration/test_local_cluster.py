@@ -22,7 +22,7 @@ def add(a, b):
     return a + b
 
 
-@handler
+@handler(retry=None)
 def boom():
     raise ValueError("no")
 """
