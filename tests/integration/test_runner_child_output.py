@@ -22,7 +22,7 @@ def test_output_of_tasks_at_the_same_time_is_kept_apart(
     words = ["alpha", "beta", "gamma", "delta"]
     numbers = [runner.run(name, word, 20) for word in words]
     for number, word in zip(numbers, words, strict=True):
-        status, *_, output = runner.outcome(number)
+        status, *_, output, _ = runner.outcome(number)
         end = f"{word} to stderr\n{word} as bytes\nERROR somebody: {word} logged\n"
         assert (status, output) == ("done", f"{word}\n" * 20 + end)
     assert runner.outcome(runner.run("async_noop" if form is Form.LOOP else "noop"))[5] is None
@@ -37,7 +37,7 @@ def test_of_much_output_the_end_is_kept(start_runner: Callable[..., Runner]) -> 
 
 def test_a_failed_task_keeps_its_output(start_runner: Callable[..., Runner]) -> None:
     runner = start_runner()
-    status, *_, output = runner.outcome(runner.run("say_then_fail"))
+    status, *_, output, _ = runner.outcome(runner.run("say_then_fail"))
     assert (status, output) == ("failed", "before the end\n")
 
 
