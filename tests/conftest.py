@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from hypothesis import settings
 
 from cluster.kafka.dev_broker import DevBroker
@@ -19,6 +20,7 @@ from cluster.kafka.jars import BrokerError, find_java, kafka_jars
 
 REQUIRE_ALL = os.environ.get("QUORATE_REQUIRE_ALL") == "1"
 _MISSING = "MISSING PART: "
+SHARED_HEAP_MB = 1024  # the clusters of a whole run come and go in one broker, each with some 130 partitions
 
 settings.register_profile("dev", deadline=None, max_examples=50, print_blob=True)
 settings.register_profile("ci", deadline=None, max_examples=200, print_blob=True, derandomize=False)
@@ -45,7 +47,7 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield named
         return
     request.getfixturevalue("kafka_parts")
-    shared = DevBroker(tmp_path_factory.mktemp("kafka"))
+    shared = DevBroker(tmp_path_factory.mktemp("kafka"), heap_mb=SHARED_HEAP_MB)
     try:
         yield shared.start()
     finally:
@@ -64,9 +66,16 @@ def broker(kafka_parts: None, tmp_path: Path) -> Iterator[DevBroker]:
 
 
 @pytest.fixture
-def topic_prefix() -> str:
-    """A name that no other test uses for its topics and groups."""
-    return f"t{uuid.uuid4().hex[:12]}"
+def topic_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name that no other test uses for its topics and groups. What the test made of it in the shared broker is deleted after it."""
+    shared = request.getfixturevalue("kafka") if "kafka" in request.fixturenames else None
+    prefix = f"t{uuid.uuid4().hex[:12]}"
+    yield prefix
+    if shared is not None:
+        admin = AdminClient({"bootstrap.servers": shared, "log_level": 0})
+        topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefix)]
+        if topics:
+            admin.delete_topics(topics, operation_timeout=10)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

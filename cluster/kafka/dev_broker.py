@@ -67,7 +67,7 @@ broker.heartbeat.interval.ms=500
 class DevBroker:
     """One broker process over one data directory."""
 
-    def __init__(self, data_dir: Path, *, port: int = 0, heap_mb: int = 256) -> None:
+    def __init__(self, data_dir: Path, *, port: int = 0, heap_mb: int = 384) -> None:
         self._dir = Path(data_dir).absolute()
         self._heap_mb = heap_mb
         self._process: psutil.Process | None = None
