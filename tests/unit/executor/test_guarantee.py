@@ -42,10 +42,10 @@ def declared(name: str, **options: Any) -> Handler:
 
 def test_exactly_once_without_a_check_is_refused_with_what_to_write() -> None:
     with pytest.raises(
-        HandlerError, match=r"'pay'.*needs a check.*check=checks\.sql\(connect\).*docs/checks\.md"
+        HandlerError, match=r"'unchecked'.*needs a check.*check=checks\.sql\(connect\).*docs/checks\.md"
     ):
-        handler(name="pay", guarantee="exactly-once")(pay)
-    assert "pay" not in registered()
+        handler(name="unchecked", guarantee="exactly-once")(pay)
+    assert "unchecked" not in registered()
 
 
 def test_a_check_that_nobody_would_ask_is_refused() -> None:
