@@ -142,15 +142,16 @@ class Runner:
         offset = number - batch.first
         return batch if offset < len(batch.tasks) and batch.tasks[offset] is not None else None
 
-    def close(self, numbers: Sequence[int]) -> list[tuple[Batch | None, list[Task | None]]]:
-        """Takes these numbers out: runs of tasks, each with its batch, in the order of `numbers`; (None, [None]) for an unknown one."""
-        runs: list[tuple[Batch | None, list[Task | None]]] = []
+    def close(self, numbers: Sequence[int]) -> list[tuple[Batch | None, list[Task | None], bool]]:
+        """Takes these numbers out: runs of tasks in the order of `numbers`, each with its batch, and whether the batch is over with it.
+        (None, [None], False) for an unknown one. Threads end in any order, so that a batch may come in several runs."""
+        runs: list[tuple[Batch | None, list[Task | None], bool]] = []
         at, count = 0, len(numbers)
         while at < count:
             number = numbers[at]
             batch = self.find(number)
             if batch is None:
-                runs.append((None, [None]))
+                runs.append((None, [None], False))
                 at += 1
                 continue
             offset = number - batch.first
@@ -163,6 +164,6 @@ class Runner:
             else:
                 batch.tasks[offset : offset + length] = [None] * length
                 batch.left -= length - part.count(None)
-            runs.append((batch, part))
+            runs.append((batch, part, batch.left == 0))
             at += length
         return runs

@@ -117,11 +117,11 @@ class Scheduler:
             return [None] * len(numbers)
         pool, known = found
         tasks: list[Task | None] = []
-        for batch, part in known.close(numbers):
+        for batch, part, is_over in known.close(numbers):
             if batch is not None:
                 count = len(part) - part.count(None)
                 known.last_ended = batch
-                self._sending.ended(pool, known, batch, count, now)
+                self._sending.ended(pool, known, batch, count, now, is_over=is_over)
                 self._upkeep.did(known, batch.queue.handler, count, now, self._out)
             tasks += part
         return tasks
@@ -132,10 +132,10 @@ class Scheduler:
         if found is None:
             return
         pool, known = found
-        for batch, part in reversed(known.close(numbers)):  # each goes in front: the oldest last
+        for batch, part, is_over in reversed(known.close(numbers)):  # each goes in front: the oldest last
             if batch is not None:
                 tasks = [task for task in part if task is not None]
-                self._sending.ended(pool, known, batch, len(tasks), now)
+                self._sending.ended(pool, known, batch, len(tasks), now, is_over=is_over)
                 self.waiting.put_back(tasks, batch.queued_s, now, alone=batch.queue.alone)
 
     def measured(

@@ -127,15 +127,17 @@ class Sending:
 
     # The other end.
 
-    def ended(self, pool: Pool, runner: Runner, batch: Batch, tasks: int, now: float) -> None:
+    def ended(
+        self, pool: Pool, runner: Runner, batch: Batch, tasks: int, now: float, *, is_over: bool
+    ) -> None:
         """So many tasks of a batch are over, in whatever way; the last of them frees the place."""
-        if batch.left == 0:
+        if is_over:
             pool.vacate(runner, batch)
             used_s = now - batch.began_s
             pool.lanes[batch.lane].charge(batch.queue.handler, used_s - batch.estimate_s)
             if runner.slots == 1 and runner.batches:
                 runner.batches[0].began_s = now
-        self._waiting.ended(batch, tasks, now)
+        self._waiting.ended(batch, tasks, now, is_over=is_over)
 
 
 def _older(one: Key | None, other: Key | None) -> Key | None:

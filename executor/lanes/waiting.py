@@ -124,14 +124,13 @@ class Waiting:
         self.uses[queue.handler].began(queue, batch.form, tasks)
         self.lane_running[batch.lane] += 1 if batch.form is Form.PROCESS else tasks
 
-    def ended(self, batch: Batch, tasks: int, now: float) -> None:
-        """So many of the batch are over; `left` is what remains."""
+    def ended(self, batch: Batch, tasks: int, now: float, *, is_over: bool) -> None:
+        """So many of the batch are over; `is_over`: they were the last."""
         use = self.uses[batch.queue.handler]
-        is_whole = batch.left == 0
-        use.ended(batch.queue, batch.form, tasks, is_whole=is_whole)
+        use.ended(batch.queue, batch.form, tasks, is_whole=is_over)
         if batch.form is not Form.PROCESS:
             self.lane_running[batch.lane] -= tasks
-        elif is_whole:
+        elif is_over:
             self.lane_running[batch.lane] -= 1
         if use.holds:
             self.release(use, now)

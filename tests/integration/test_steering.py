@@ -248,7 +248,6 @@ def test_the_number_of_workers_is_changed_on_every_node(steered: Steered) -> Non
     until(lambda: slots() == [1, 1, 1], "one again")
 
 
-@pytest.mark.slow  # open defect: docs/executor.md
 def test_a_handlers_own_limit_holds_on_every_node_and_its_lane_goes_on(
     steered: Steered, tmp_path: Path
 ) -> None:

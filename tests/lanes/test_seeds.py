@@ -61,9 +61,7 @@ def fresh_start() -> int:
     return 10_000 + zlib.crc32(name.encode()) % 1_000_000
 
 
-@pytest.mark.parametrize(
-    ("start", "count"), [(0, FIXED_SEEDS), pytest.param(fresh_start(), FRESH_SEEDS, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("start", "count"), [(0, FIXED_SEEDS), (fresh_start(), FRESH_SEEDS)])
 def test_no_workload_breaks_a_law(start: int, count: int) -> None:
     run = simulate("--start", str(start), "--seeds", str(count))
     assert run.returncode == 0, run.stdout + run.stderr

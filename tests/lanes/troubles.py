@@ -19,7 +19,7 @@ def cause(world: World, trouble: Trouble) -> None:
             world.after(trouble.for_s, lambda: _memory_again(world))
         case "early deaths":
             world.early_deaths_until_s = until_s
-            world.disturbed_s = until_s + BACK_OFF_S
+            world.disturbed_s = max(world.disturbed_s, until_s + BACK_OFF_S)
             _kill_one(world)
         case "silent":
             world.silent_until_s = until_s

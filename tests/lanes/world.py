@@ -199,7 +199,7 @@ class World:
         )
         self.runners[start.runner] = runner
         if self.now < self.silent_until_s:
-            self.disturbed_s = self.now + 31.0
+            self.disturbed_s = max(self.disturbed_s, self.now + 31.0)
             return
         if self.now < self.early_deaths_until_s:
             self.after(0.02, lambda: self.die(runner))

@@ -429,3 +429,31 @@ def test_a_level_is_heeded_from_offer_to_send() -> None:
     desk.offer("short", 1, level=Level.DUE)
     told = desk.end(desk.busy()[0])
     assert [numbers for _, numbers in sends(told)] == [[4]]
+
+
+def test_threads_end_tasks_of_several_batches_in_any_order_and_each_place_is_freed_once() -> None:
+    # Given two batches in one runner
+    web = Handler(name="web", lane=Lane.IO_SHORT)
+    desk = Desk(web)
+    desk.learn("web", 0.0001)
+    sent = [each for each in desk.offer("web", 40) if isinstance(each, Send)][:2]
+    runner = sent[0].runner
+    assert [each.runner for each in sent] == [runner, runner]
+    one, other = ([number for number, _ in enumerate(each.tasks, each.first)] for each in sent)
+    # When their last tasks end in one message, mixed
+    got = desk.core.ended(runner, [*one[:-1], *other[:-1], one[-1], other[-1]], desk.now)
+    # Then
+    assert None not in got
+    desk.turn()
+    assert set(one + other).isdisjoint(desk.core.numbers(runner))
+
+
+def test_tasks_of_several_batches_go_back_in_any_order() -> None:
+    web = Handler(name="web", lane=Lane.IO_SHORT)
+    desk = Desk(web)
+    desk.learn("web", 0.0001)
+    sent = [each for each in desk.offer("web", 40) if isinstance(each, Send)][:2]
+    one, other = ([number for number, _ in enumerate(each.tasks, each.first)] for each in sent)
+    desk.core.returned(sent[0].runner, [*one[:-1], *other[:-1], one[-1], other[-1]], desk.now)
+    desk.core.check_invariants()
+    assert set(one + other).isdisjoint(desk.core.numbers(sent[0].runner))
