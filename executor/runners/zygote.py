@@ -121,7 +121,9 @@ def main(arguments: list[str]) -> int:
     zygote = Zygote(socket.socket(fileno=int(arguments[0])), child.main)
     gc.collect()
     gc.freeze()  # shared pages stay shared
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(
+        ConnectionError
+    ):  # broken or reset, as the node died: its orphans still have to end
         zygote.serve()
     zygote.end_orphans()
     return 0
